@@ -1,0 +1,17 @@
+"""From a trained generator to a bundle: a folder that any Ganymede service can answer with.
+
+The path of an export, one hop a file::
+
+    run folder -> servable.py     the trained generator behind per-row inputs
+               -> to_onnx.py      one ONNX graph per entry point
+               -> to_torchscript.py
+               -> parity.py       eager, ONNX Runtime and TorchScript compared; rows independent
+               -> bundle.py       the manifest, written last
+
+``manifest.py`` and ``bundle.py`` are the contract between the writer (this package) and the
+readers (``service``, the TorchServe handler): standard library and pydantic only. ``draw.py``
+turns a role and a seed into an array, and is shared by everybody who needs the same picture:
+numpy besides.
+
+This package imports nothing here, so that a service without torch can read the contract.
+"""

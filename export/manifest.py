@@ -1,0 +1,301 @@
+"""The manifest: everything that a reader must know of a bundle, as data.
+
+The service knows the roles of inputs below and no kind of GAN. Every tensor of a graph has
+``batch`` as its first axis, and a row of the output depends on its own row of the input alone;
+shapes here are the shapes of one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from export.dimension import Dimension
+
+SCHEMA_VERSION = 1
+
+Task = Literal["generate", "translate", "encode", "score"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+def _inside(path: str) -> str:
+    """A relative POSIX path that cannot leave the bundle's folder."""
+    parts = path.split("/")
+    if path.startswith("/") or "\\" in path or any(part in {"", ".", ".."} for part in parts):
+        raise ValueError(f"{path!r} must be a plain path inside the bundle's folder")
+    return path
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+InsidePath = Annotated[str, AfterValidator(_inside), Field(max_length=200)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Shape = tuple[Dimension, ...]
+
+
+# --- Inputs, by role: the service knows these and no kind of GAN. ---
+
+
+class Latent(_Frozen):
+    """Drawn from the seed: what makes one picture differ from another. float32 [*shape]."""
+
+    role: Literal["latent"] = "latent"
+    name: Identifier
+    shape: Shape
+    distribution: Literal["normal", "uniform"] = "normal"  # uniform: [-1, 1)
+
+
+class Noise(_Frozen):
+    """Drawn from the seed: detail (noise maps, dropout masks), never interpolated. float32."""
+
+    role: Literal["noise"] = "noise"
+    name: Identifier
+    shape: Shape
+    distribution: Literal["normal", "uniform", "bernoulli"] = "normal"
+    keep: float = Field(0.5, gt=0, le=1)  # bernoulli: P(1)
+
+
+class Label(_Frozen):
+    """A class: its index in ``classes``. int64 []."""
+
+    role: Literal["label"] = "label"
+    name: Identifier
+    classes: tuple[str, ...] = Field(min_length=1)
+
+
+class Text(_Frozen):
+    """A text as token ids, padded with zeros to ``length``. int64 [length]."""
+
+    role: Literal["text"] = "text"
+    name: Identifier
+    tokenizer: InsidePath
+    length: int = Field(gt=0)
+
+
+class Image(_Frozen):
+    """An uploaded picture, scaled from uint8 to [low, high]. float32 [channels, height, width]."""
+
+    role: Literal["image"] = "image"
+    name: Identifier
+    channels: Literal[1, 3, 4]
+    low: float = -1.0
+    high: float = 1.0
+
+
+class Scalar(_Frozen):
+    """A knob of the caller's, such as truncation or strength. float32 []."""
+
+    role: Literal["scalar"] = "scalar"
+    name: Identifier
+    low: float
+    high: float
+    default: float
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _default_in_range(self) -> Scalar:
+        if not self.low <= self.default <= self.high:
+            raise ValueError(f"default {self.default} is outside [{self.low}, {self.high}]")
+        return self
+
+
+class Index(_Frozen):
+    """Integers below ``high``, for example which style feeds which layer. int64 [*shape]."""
+
+    role: Literal["index"] = "index"
+    name: Identifier
+    shape: Shape
+    high: int = Field(gt=0)
+    default: int = 0
+
+
+class Vector(_Frozen):
+    """Numbers of the caller's, zero unless given. float32 [*shape]."""
+
+    role: Literal["vector"] = "vector"
+    name: Identifier
+    shape: Shape
+
+
+Input = Annotated[
+    Latent | Noise | Label | Text | Image | Scalar | Index | Vector, Field(discriminator="role")
+]
+
+
+# --- Outputs. ---
+
+
+class ImageOutput(_Frozen):
+    """uint8 [height, width, channels] per row: denormalised inside the graph."""
+
+    kind: Literal["image"] = "image"
+    name: Identifier
+    channels: Literal[1, 3, 4]
+
+
+class VectorOutput(_Frozen):
+    """float32 [*shape] per row."""
+
+    kind: Literal["vector"] = "vector"
+    name: Identifier
+    shape: Shape
+
+
+class ScoreOutput(_Frozen):
+    """float32 [] per row."""
+
+    kind: Literal["score"] = "score"
+    name: Identifier
+
+
+Output = Annotated[ImageOutput | VectorOutput | ScoreOutput, Field(discriminator="kind")]
+
+
+class Graph(_Frozen):
+    """One entry point: its inputs in order, its outputs in order, and its files."""
+
+    inputs: tuple[Input, ...] = Field(min_length=1)
+    outputs: tuple[Output, ...] = Field(min_length=1)
+    onnx: InsidePath
+    torchscript: InsidePath | None = None
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Graph:
+        names = [tensor.name for tensor in (*self.inputs, *self.outputs)]
+        if len(set(names)) != len(names):
+            raise ValueError(f"inputs and outputs must have different names, got {names}")
+        return self
+
+
+# --- Sizes of the pictures. ---
+
+
+class FixedSize(_Frozen):
+    """Every picture has this height and width, in pixels."""
+
+    kind: Literal["fixed"] = "fixed"
+    height: int = Field(gt=0)
+    width: int = Field(gt=0)
+
+
+class FreeSize(_Frozen):
+    """Pictures between two sides, a multiple of ``stride``; ``warm`` lists [height, width]."""
+
+    kind: Literal["free"] = "free"
+    min_side: int = Field(gt=0)
+    max_side: int = Field(gt=0)
+    max_pixels: int = Field(gt=0)
+    stride: int = Field(1, gt=0)
+    warm: tuple[tuple[int, int], ...] = Field(min_length=1)
+
+
+Size = Annotated[FixedSize | FreeSize, Field(discriminator="kind")]
+
+
+# --- Where it comes from, and how good it is. ---
+
+
+class File(_Frozen):
+    """What a file of the bundle must be."""
+
+    sha256: Sha256
+    size_bytes: int = Field(ge=0)
+
+
+class Parity(_Frozen):
+    """How far the exported graphs are from the eager generator, worst case over ``batches``."""
+
+    batches: tuple[int, ...]
+    onnx_max_abs: float  # float output before quantisation
+    torchscript_max_abs: float | None
+    max_levels: int  # of 255, after quantisation
+    pixels_differing: float  # share of uint8 values that differ at all
+    row_max_abs: float  # a row beside other neighbours; 0 is exact
+
+
+class Licence(_Frozen):
+    """Inherited from the data the generator learnt from."""
+
+    name: str
+    attribution: str = ""
+
+
+class Provenance(_Frozen):
+    """How to make this bundle again."""
+
+    preset: str
+    system: str
+    dataset: str
+    dataset_fingerprint: str
+    dataset_images: int
+    images_seen: int
+    seed: int
+    git_commit: str | None
+    config: dict[str, Any]
+    versions: dict[str, str]
+
+
+class Quality(_Frozen):
+    """A measured number; ``reference`` is the same for real test images, where it exists."""
+
+    metric: str
+    value: float
+    reference: float | None = None
+    samples: int
+    protocol: str
+
+
+class Diagnosis(_Frozen):
+    """The named verdict of ``ganymede diagnose`` on the run."""
+
+    verdict: str
+    detail: str = ""
+
+
+class Manifest(_Frozen):
+    """Everything that a reader must know of a bundle. Unknown fields are refused."""
+
+    schema_version: Literal[1] = 1
+    name: Name
+    version: int = Field(gt=0)
+    created_utc: str
+    description: str = ""
+    tasks: dict[Task, Identifier] = Field(min_length=1)
+    graphs: dict[Identifier, Graph] = Field(min_length=1)
+    size: Size
+    files: dict[InsidePath, File]
+    preview: InsidePath | None = None
+    opset: int
+    parity: Parity | None = None
+    licence: Licence
+    provenance: Provenance | None = None
+    quality: tuple[Quality, ...] = ()
+    diagnosis: Diagnosis | None = None
+
+    @model_validator(mode="after")
+    def _refers_to_what_exists(self) -> Manifest:
+        for task, graph in self.tasks.items():
+            if graph not in self.graphs:
+                raise ValueError(f"task {task!r} names graph {graph!r}, which is not in graphs")
+        for path in self._paths():
+            if path not in self.files:
+                raise ValueError(f"{path!r} is used, but not listed in files")
+        return self
+
+    def _paths(self) -> Iterator[str]:
+        for graph in self.graphs.values():
+            yield graph.onnx
+            if graph.torchscript:
+                yield graph.torchscript
+            yield from (entry.tokenizer for entry in graph.inputs if isinstance(entry, Text))
+        if self.preview:
+            yield self.preview
+
+    def graph(self, task: Task) -> Graph:
+        """The graph that answers ``task``; KeyError when the bundle does not."""
+        return self.graphs[self.tasks[task]]
