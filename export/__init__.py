@@ -6,7 +6,8 @@ The path of an export, one hop a file::
                -> to_onnx.py      one ONNX graph per entry point
                -> to_torchscript.py
                -> parity.py       eager, ONNX Runtime and TorchScript compared; rows independent
-               -> bundle.py       the manifest, written last
+               -> build.py        these four, in memory
+               -> publish.py      preview, manifest and files, written beside and renamed
 
 ``manifest.py`` and ``bundle.py`` are the contract between the writer (this package) and the
 readers (``service``, the TorchServe handler): standard library and pydantic only. ``draw.py``

@@ -70,8 +70,10 @@ def load_bundle(path: Path, *, verify: bool = True) -> Bundle:
     """
     try:
         raw = (path / MANIFEST).read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ManifestInvalid(f"{path} holds no {MANIFEST}: it is not a bundle") from None
+    except OSError as error:
+        raise ManifestInvalid(f"{path / MANIFEST} cannot be read: {error.strerror}") from error
     bundle = Bundle(path, _parse(raw, path), hashlib.sha256(raw).hexdigest())
     if verify:
         verify_files(bundle)
@@ -82,9 +84,9 @@ def _parse(raw: bytes, path: Path) -> Manifest:
     try:
         data = json.loads(raw)
         version = data["schema_version"]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ManifestInvalid(f"{path / MANIFEST} is not a manifest: {error!r}") from error
-    while version in UPGRADES:
+    while isinstance(version, int) and version in UPGRADES:
         data = UPGRADES[version](data)
         version = data["schema_version"]
     if version != SCHEMA_VERSION:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.dimension import resolve_shape
-from export.manifest import Latent, Noise
+from export.manifest import Label, Latent, Noise
 
 SEED_LIMIT = 2**53  # JSON numbers are doubles: every seed below is exact in every language
 
@@ -44,6 +44,11 @@ def draw(entry: Latent | Noise, seeds: Sequence[int], height: int, width: int) -
     for row, seed in zip(rows, seeds, strict=True):
         _fill(row, entry, stream(seed, entry.name))
     return rows
+
+
+def draw_label(entry: Label, seed: int) -> int:
+    """The class, in [0, K), of an image for which none was asked."""
+    return int(stream(seed, entry.name).random() * len(entry.classes))
 
 
 def stream(seed: int, name: str) -> np.random.Generator:

@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from export.dimension import Dimension
+from export.dimension import Dimension, resolve_shape
+from export.size import FixedSize as FixedSize
+from export.size import FreeSize as FreeSize
+from export.size import Frozen
+from export.size import Size as Size
 
 SCHEMA_VERSION = 1
 
 Task = Literal["generate", "translate", "encode", "score"]
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
 def _inside(path: str) -> str:
@@ -35,13 +35,14 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 InsidePath = Annotated[str, AfterValidator(_inside), Field(max_length=200)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Shape = tuple[Dimension, ...]
 
 
 # --- Inputs, by role: the service knows these and no kind of GAN. ---
 
 
-class Latent(_Frozen):
+class Latent(Frozen):
     """Drawn from the seed: what makes one picture differ from another. float32 [*shape]."""
 
     role: Literal["latent"] = "latent"
@@ -50,7 +51,7 @@ class Latent(_Frozen):
     distribution: Literal["normal", "uniform"] = "normal"  # uniform: [-1, 1)
 
 
-class Noise(_Frozen):
+class Noise(Frozen):
     """Drawn from the seed: detail (noise maps, dropout masks), never interpolated. float32."""
 
     role: Literal["noise"] = "noise"
@@ -60,15 +61,21 @@ class Noise(_Frozen):
     keep: float = Field(0.5, gt=0, le=1)  # bernoulli: P(1)
 
 
-class Label(_Frozen):
+class Label(Frozen):
     """A class: its index in ``classes``. int64 []."""
 
     role: Literal["label"] = "label"
     name: Identifier
     classes: tuple[str, ...] = Field(min_length=1)
 
+    @model_validator(mode="after")
+    def _classes_differ(self) -> Label:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"two classes have the same name: {self.classes}")
+        return self
 
-class Text(_Frozen):
+
+class Text(Frozen):
     """A text as token ids, padded with zeros to ``length``. int64 [length]."""
 
     role: Literal["text"] = "text"
@@ -77,7 +84,7 @@ class Text(_Frozen):
     length: int = Field(gt=0)
 
 
-class Image(_Frozen):
+class Image(Frozen):
     """An uploaded picture, scaled from uint8 to [low, high]. float32 [channels, height, width]."""
 
     role: Literal["image"] = "image"
@@ -87,13 +94,13 @@ class Image(_Frozen):
     high: float = 1.0
 
 
-class Scalar(_Frozen):
+class Scalar(Frozen):
     """A knob of the caller's, such as truncation or strength. float32 []."""
 
     role: Literal["scalar"] = "scalar"
     name: Identifier
-    low: float
-    high: float
+    low: Finite
+    high: Finite
     default: float
     description: str = ""
 
@@ -104,7 +111,7 @@ class Scalar(_Frozen):
         return self
 
 
-class Index(_Frozen):
+class Index(Frozen):
     """Integers below ``high``, for example which style feeds which layer. int64 [*shape]."""
 
     role: Literal["index"] = "index"
@@ -114,7 +121,7 @@ class Index(_Frozen):
     default: int = 0
 
 
-class Vector(_Frozen):
+class Vector(Frozen):
     """Numbers of the caller's, zero unless given. float32 [*shape]."""
 
     role: Literal["vector"] = "vector"
@@ -130,7 +137,7 @@ Input = Annotated[
 # --- Outputs. ---
 
 
-class ImageOutput(_Frozen):
+class ImageOutput(Frozen):
     """uint8 [height, width, channels] per row: denormalised inside the graph."""
 
     kind: Literal["image"] = "image"
@@ -138,7 +145,7 @@ class ImageOutput(_Frozen):
     channels: Literal[1, 3, 4]
 
 
-class VectorOutput(_Frozen):
+class VectorOutput(Frozen):
     """float32 [*shape] per row."""
 
     kind: Literal["vector"] = "vector"
@@ -146,7 +153,7 @@ class VectorOutput(_Frozen):
     shape: Shape
 
 
-class ScoreOutput(_Frozen):
+class ScoreOutput(Frozen):
     """float32 [] per row."""
 
     kind: Literal["score"] = "score"
@@ -156,7 +163,7 @@ class ScoreOutput(_Frozen):
 Output = Annotated[ImageOutput | VectorOutput | ScoreOutput, Field(discriminator="kind")]
 
 
-class Graph(_Frozen):
+class Graph(Frozen):
     """One entry point: its inputs in order, its outputs in order, and its files."""
 
     inputs: tuple[Input, ...] = Field(min_length=1)
@@ -172,42 +179,17 @@ class Graph(_Frozen):
         return self
 
 
-# --- Sizes of the pictures. ---
-
-
-class FixedSize(_Frozen):
-    """Every picture has this height and width, in pixels."""
-
-    kind: Literal["fixed"] = "fixed"
-    height: int = Field(gt=0)
-    width: int = Field(gt=0)
-
-
-class FreeSize(_Frozen):
-    """Pictures between two sides, a multiple of ``stride``; ``warm`` lists [height, width]."""
-
-    kind: Literal["free"] = "free"
-    min_side: int = Field(gt=0)
-    max_side: int = Field(gt=0)
-    max_pixels: int = Field(gt=0)
-    stride: int = Field(1, gt=0)
-    warm: tuple[tuple[int, int], ...] = Field(min_length=1)
-
-
-Size = Annotated[FixedSize | FreeSize, Field(discriminator="kind")]
-
-
 # --- Where it comes from, and how good it is. ---
 
 
-class File(_Frozen):
+class File(Frozen):
     """What a file of the bundle must be."""
 
     sha256: Sha256
     size_bytes: int = Field(ge=0)
 
 
-class Parity(_Frozen):
+class Parity(Frozen):
     """How far the exported graphs are from the eager generator, worst case over ``batches``."""
 
     batches: tuple[int, ...]
@@ -218,14 +200,14 @@ class Parity(_Frozen):
     row_max_abs: float  # a row beside other neighbours; 0 is exact
 
 
-class Licence(_Frozen):
+class Licence(Frozen):
     """Inherited from the data the generator learnt from."""
 
     name: str
     attribution: str = ""
 
 
-class Provenance(_Frozen):
+class Provenance(Frozen):
     """How to make this bundle again."""
 
     preset: str
@@ -240,7 +222,7 @@ class Provenance(_Frozen):
     versions: dict[str, str]
 
 
-class Quality(_Frozen):
+class Quality(Frozen):
     """A measured number; ``reference`` is the same for real test images, where it exists."""
 
     metric: str
@@ -250,14 +232,14 @@ class Quality(_Frozen):
     protocol: str
 
 
-class Diagnosis(_Frozen):
+class Diagnosis(Frozen):
     """The named verdict of ``ganymede diagnose`` on the run."""
 
     verdict: str
     detail: str = ""
 
 
-class Manifest(_Frozen):
+class Manifest(Frozen):
     """Everything that a reader must know of a bundle. Unknown fields are refused."""
 
     schema_version: Literal[1] = 1
@@ -285,7 +267,16 @@ class Manifest(_Frozen):
         for path in self._paths():
             if path not in self.files:
                 raise ValueError(f"{path!r} is used, but not listed in files")
+        for height, width in self.size.examples():
+            for shape in self._shapes():
+                resolve_shape(shape, height, width)  # ValueError when not positive
         return self
+
+    def _shapes(self) -> Iterator[Shape]:
+        for graph in self.graphs.values():
+            for tensor in (*graph.inputs, *graph.outputs):
+                if isinstance(tensor, Latent | Noise | Index | Vector | VectorOutput):
+                    yield tensor.shape
 
     def _paths(self) -> Iterator[str]:
         for graph in self.graphs.values():

@@ -1,0 +1,163 @@
+"""``ganymede export``, ``models`` and ``sample``.
+
+A bundle is looked at and sampled without torch: what needs it is imported by the command that
+does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from export import tables
+from export.bundle import BundleError, find_bundles, load_bundle
+from export.catalogue import find
+from export.errors import ExportError, InvalidChoice, MissingPackage, VerifyFailed
+
+models = typer.Typer()
+
+Folders = Annotated[
+    list[Path] | None, typer.Option("--models", help="A folder of bundles; repeat for more.")
+]
+Version = Annotated[int | None, typer.Option(help="Of the bundle; the newest by default.")]
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    name: Annotated[str, typer.Option(help="The model's name, as requests will say it.")],
+    models: Annotated[Path, typer.Option(help="The folder that the service reads.")] = Path(
+        "models"
+    ),
+    version: Annotated[int | None, typer.Option(help="The next free one by default.")] = None,
+    torchscript: Annotated[
+        bool, typer.Option(help="Write the graphs as TorchScript too, beside ONNX.")
+    ] = True,
+) -> None:
+    """Turn a trained run into a bundle; its path is the one line on standard output."""
+    try:
+        from export.publish import export_bundle
+        from training.run import load_run
+    except ModuleNotFoundError as error:
+        raise _missing("ganymede export", error, "export,cpu") from error
+    console = Console(stderr=True)
+    with console.status("reading the run") as status:
+        bundle = export_bundle(
+            load_run(run), models, name, version, torchscript=torchscript, progress=status.update
+        )
+    if bundle.manifest.parity:
+        console.print(tables.parity_table(bundle.manifest.parity))
+    console.print(tables.files_table(bundle.manifest))
+    _say(console, f"Serve it: ganymede serve --models {models}")
+    typer.echo(bundle.path)
+
+
+@models.command("list")
+def list_models(folders: Folders = None) -> None:
+    """List the bundles in one or more folders."""
+    places = _places(folders)
+    paths = [path for folder in places for path in find_bundles(folder)]
+    if not paths:
+        names = ", ".join(str(folder) for folder in places)
+        _say(Console(stderr=True), f"No bundles in {names}: ganymede export RUN --name NAME")
+        return
+    Console().print(tables.bundles_table(paths))
+
+
+@models.command("show")
+def show_model(
+    model: Annotated[str, typer.Argument(help="A model's name, or a bundle's path.")],
+    version: Version = None,
+    folders: Folders = None,
+) -> None:
+    """Show what a bundle says of itself."""
+    bundle = load_bundle(find(model, _places(folders), version), verify=False)
+    console = Console()
+    console.print(tables.manifest_table(bundle))
+    if bundle.manifest.parity:
+        console.print(tables.parity_table(bundle.manifest.parity))
+    console.print(tables.files_table(bundle.manifest))
+    _say(console, str(bundle.path))
+
+
+@models.command("verify")
+def verify_models(
+    model: Annotated[str | None, typer.Argument(help="A model's name, or a bundle's path.")] = None,
+    version: Version = None,
+    folders: Folders = None,
+    every: Annotated[bool, typer.Option("--all", help="Every bundle in the folders.")] = False,
+) -> None:
+    """Check files, graphs, rows and preview of a bundle against its manifest."""
+    if every == (model is not None):
+        raise InvalidChoice("say which bundle to verify, or --all")
+    try:
+        from export.verify import verify
+    except ModuleNotFoundError as error:
+        raise _missing("ganymede models verify", error, "cpu") from error
+    places = _places(folders)
+    if model is None:
+        paths = [path for folder in places for path in find_bundles(folder)]
+    else:
+        paths = [find(model, places, version)]
+    console, failed = Console(), 0
+    for path in paths:
+        _say(console, str(path))
+        try:
+            for line in verify(path):
+                _say(console, f"  ok: {line}")
+        except (ExportError, BundleError) as error:
+            failed += 1
+            _say(console, f"  FAILED: {error}")
+    if failed:
+        raise VerifyFailed(f"{failed} of {len(paths)} bundles failed: export or copy them again")
+    if not paths:
+        raise InvalidChoice(f"no bundles in {', '.join(str(folder) for folder in places)}")
+
+
+def sample(
+    source: Annotated[str, typer.Argument(help="A run folder, a bundle's path or a model's name.")],
+    out: Annotated[Path, typer.Option(help="The PNG to write.")],
+    seeds: Annotated[str, typer.Option(help="One picture each: 0-63, or 7,8.")] = "0-63",
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="A class, by name or index; several are taken in turn."),
+    ] = None,
+    truncation: Annotated[
+        float | None, typer.Option(help="0, the average picture, to 1, the full variety.")
+    ] = None,
+    columns: Annotated[int, typer.Option(min=1, help="Pictures in a row.")] = 8,
+    version: Version = None,
+    folders: Folders = None,
+) -> None:
+    """Draw pictures from seeds: a seed is the same picture here and in the service."""
+    try:
+        from export.sampling import choose_labels, choose_scalars, parse_seeds, pictures
+        from export.source import open_generator
+        from training.grid import save_png, sheet
+
+        numbers = parse_seeds(seeds)
+        generator = open_generator(source, _places(folders), version)
+    except ModuleNotFoundError as error:
+        raise _missing("ganymede sample", error, "export,cpu") from error
+    labels = choose_labels(generator, label or (), numbers)
+    knobs = choose_scalars(generator, {} if truncation is None else {"truncation": truncation})
+    images = pictures(generator, numbers, labels=labels, scalars=knobs)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_png(sheet(images, columns), out)
+    typer.echo(out)
+
+
+def _places(folders: Sequence[Path] | None) -> list[Path]:
+    return list(folders or [Path("models")])
+
+
+def _say(console: Console, line: str) -> None:
+    """A line as it is: no markup, no wrapping, so that paths can be copied."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _missing(command: str, error: ModuleNotFoundError, extra: str) -> MissingPackage:
+    return MissingPackage(f"`{command}` needs {error.name}: pip install 'ganymede[{extra}]'")

@@ -1,0 +1,1 @@
+"""Tests of the way from a trained run to a bundle, and of the contract."""

@@ -1,0 +1,121 @@
+"""What a run offers, and how its pictures leave the graph."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from export.errors import NotServable
+from export.manifest import FixedSize, ImageOutput, Label, Latent, Scalar, Vector, VectorOutput
+from export.servable import SERVABLES, Probe, Servable, offer, to_uint8, torch_run
+from tests.export.networks import (
+    CLASSES,
+    LATENT,
+    Conditional,
+    Convolutional,
+    Perceptron,
+    conditional_run,
+    loaded_run,
+    seeded,
+)
+from training.recipes import SYSTEMS
+
+
+def test_levels_of_the_ends_the_middle_and_beyond() -> None:
+    x = torch.tensor([-1.0, 1.0, 0.0, -1e-6, -7.0, 7.0, 1 / 127.5 - 1, 0.4 / 127.5 - 1])
+    levels = to_uint8(x.reshape(1, 1, 1, -1)).flatten().tolist()
+    assert levels == [0, 255, 128, 127, 0, 255, 1, 0]  # 127.5 goes to the even 128
+
+
+def test_pictures_leave_as_nhwc_bytes() -> None:
+    x = torch.linspace(-1, 1, 2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    given = to_uint8(x)
+    assert (given.dtype, tuple(given.shape)) == (torch.uint8, (2, 4, 5, 3))
+    expected = np.rint((x.numpy() + 1) * np.float32(127.5)).transpose(0, 2, 3, 1)
+    np.testing.assert_array_equal(given.numpy(), expected)
+
+
+def test_every_system_has_a_row() -> None:
+    assert SERVABLES.keys() == SYSTEMS.keys()
+
+
+def test_unconditional_offer() -> None:
+    offered = offer(loaded_run(seeded(Perceptron()), "gan"))
+    servable = offered.graphs[offered.tasks["generate"]]
+    z, truncation = servable.inputs
+    assert z == Latent(name="z", shape=(LATENT,))
+    assert isinstance(truncation, Scalar)
+    assert (truncation.low, truncation.high, truncation.default) == (0, 1, 1)
+    assert "multiplied" in truncation.description
+    assert servable.outputs == (ImageOutput(name="image", channels=1),)
+    assert offered.size == FixedSize(height=4, width=6)
+
+
+def test_conditional_offer() -> None:
+    offered = offer(conditional_run())
+    inputs = offered.graphs["generator"].inputs
+    assert [entry.name for entry in inputs] == ["z", "label", "truncation"]
+    assert inputs[1] == Label(name="label", classes=CLASSES)
+    assert offered.graphs["generator"].outputs == (ImageOutput(name="image", channels=3),)
+
+
+def test_latent_has_the_distribution_that_was_trained_on() -> None:
+    run = loaded_run(seeded(Convolutional()), "dcgan", prior="uniform")
+    assert offer(run).graphs["generator"].inputs[0] == Latent(
+        name="z", shape=(LATENT,), distribution="uniform"
+    )
+
+
+def test_classes_without_names_are_numbered() -> None:
+    offered = offer(loaded_run(seeded(Conditional()), "cgan"))
+    assert offered.graphs["generator"].inputs[1] == Label(name="label", classes=("0", "1", "2"))
+
+
+def test_wrong_number_of_class_names_is_refused() -> None:
+    with pytest.raises(NotServable, match="3 classes, its data set 2 names"):
+        offer(loaded_run(seeded(Conditional()), "cgan", ("cat", "dog")))
+
+
+def test_unknown_system_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(SERVABLES, "cgan")
+    with pytest.raises(NotServable, match=r"'cgan'.*did you mean 'dcgan'|'cgan'.*'gan'"):
+        offer(conditional_run())
+
+
+def test_truncation_scales_z_in_its_own_row() -> None:
+    generator = seeded(Convolutional())
+    servable = offer(loaded_run(generator)).graphs["generator"]
+    z = torch.randn(3, LATENT, generator=torch.Generator().manual_seed(0))
+    (given,) = servable.floats(z, torch.tensor([1.0, 0.5, 0.0]))
+    scaled = torch.stack([z[0], z[1] / 2, torch.zeros(LATENT)])
+    assert torch.equal(given, generator(scaled))
+
+
+def test_probe_adds_the_float_pictures() -> None:
+    servable = offer(loaded_run(seeded(Convolutional()))).graphs["generator"]
+    probe = Probe(servable)
+    rows = {"z": np.ones((2, LATENT), np.float32), "truncation": np.ones(2, np.float32)}
+    given = torch_run(probe, servable.inputs, probe.names)(rows)
+    assert list(given) == ["image", "image.float"]
+    np.testing.assert_array_equal(
+        given["image"], to_uint8(torch.from_numpy(given["image.float"])).numpy()
+    )
+
+
+class Two(nn.Module):
+    """A network with two outputs, of which one is a picture."""
+
+    def forward(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        return w * 2, w.reshape(-1, 1, 2, 2)
+
+
+def test_vectors_leave_as_they_are() -> None:
+    outputs = (VectorOutput(name="doubled", shape=(4,)), ImageOutput(name="image", channels=1))
+    servable = Servable(Two(), [Vector(name="w", shape=(4,))], outputs)
+    w = torch.tensor([[0.0, 0.25, 0.5, 1.0]])
+    doubled, image = servable(w)
+    assert torch.equal(doubled, w * 2)
+    assert image.dtype == torch.uint8
+    assert Probe(servable).names == ["doubled", "image", "image.float"]
