@@ -1,0 +1,33 @@
+# The service with its starter model, for the CPU. No torch: `docker build -f deploy/service.Dockerfile .`
+FROM python:3.11.15-slim-bookworm AS build
+WORKDIR /build
+RUN python -m venv --without-pip /opt/ganymede
+# What it depends on changes seldom: a layer of its own, made from pyproject.toml and nothing else.
+COPY pyproject.toml constraints.txt ./
+RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+print('\n'.join(project['dependencies'] + project['optional-dependencies']['cpu']))" > requirements.txt \
+    && python -m pip --python /opt/ganymede/bin/python install --no-cache-dir --disable-pip-version-check \
+        --constraint constraints.txt --requirement requirements.txt
+COPY . .
+RUN python -m pip --python /opt/ganymede/bin/python install --no-cache-dir --disable-pip-version-check \
+        --no-deps .
+
+FROM python:3.11.15-slim-bookworm
+LABEL org.opencontainers.image.title="ganymede" \
+      org.opencontainers.image.description="Serves image generators over REST, from ONNX bundles" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /opt/ganymede /opt/ganymede
+COPY deploy/starter /starter
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin ganymede && mkdir /models
+USER 10001:10001
+ENV PATH=/opt/ganymede/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    GANYMEDE_HOST=0.0.0.0 \
+    GANYMEDE_PORT=8000 \
+    GANYMEDE_MODELS=/starter:/models \
+    GANYMEDE_DEFAULT_MODEL=fashion
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-c", \
+    "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['GANYMEDE_PORT'] + '/health/ready', timeout=4)"]
+CMD ["ganymede", "serve"]

@@ -1,0 +1,1 @@
+"""What needs external tools or long runs: ``make acceptance``."""

@@ -1,0 +1,1 @@
+"""The files in deploy/, and those at the root that go with them."""
