@@ -1,0 +1,14 @@
+"""Measurements that take long and want a quiet machine; run on demand, never part of the tests.
+
+Each is one command, shows how far it is, stops by itself, and writes JSON that says on what
+machine and from which commit it was made. Ctrl-C keeps what was measured so far::
+
+    python -m bench.quality BUNDLE       how good are the pictures?
+    python -m bench.training             how fast does it train?
+    python -m bench.service              how fast does it answer?
+
+``reality.py`` and ``scoring.py`` are the protocol of the first, ``plain_loop.py`` the baseline of
+the second. The third is a table of contenders (``servers.py``, ``in_process.py``, ``constant.py``)
+under loads (``loads.py``, ``wrk.py``) on models (``random_models.py`` or any bundle). Published
+figures are in RESULTS.md.
+"""

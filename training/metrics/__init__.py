@@ -1,0 +1,13 @@
+"""How good generated images are: arrays in, numbers out.
+
+::
+
+    images -> judge.py       a small classifier trained on real data: logits and features
+           -> conditional.py do the samples show their class, and can one learn from them?
+    features -> frechet.py   how far apart are two sets, as Gaussians?
+             -> coverage.py  precision and recall, density and coverage: fidelity and variety apart
+
+Only ``judge.py`` and ``conditional.py`` need torch. No number here means anything alone: each
+depends on the features and the number of samples, so a report prints both, and beside each figure
+the same for real images against real images.
+"""
