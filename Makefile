@@ -11,7 +11,7 @@ DEV := .venv-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test train starter lint format acceptance bench constraints clean
+.PHONY: help run test train starter lint format openapi acceptance bench constraints clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ lint: $(DEV)/installed ## check style, types and import rules
 format: $(DEV)/installed ## rewrite the code in the one style
 	@$(DEV)/bin/ruff check --fix .
 	@$(DEV)/bin/ruff format .
+
+openapi: $(DEV)/installed ## write service/openapi.json anew, after a change of the routes
+	@$(DEV)/bin/python -m service.openapi
 
 acceptance: $(DEV)/installed ## run what needs external tools or long runs; each check says what it did
 	@$(DEV)/bin/python -m pytest -q -rA -m acceptance tests/acceptance

@@ -19,10 +19,12 @@ PACKAGES = ("training", "export", "service")
 FILE_LINES = 300
 FUNCTION_LINES = 50
 
-LONGER: dict[str, str] = {}
+LONGER = {
+    "service/batcher.py": "its queue and its loop are read together, and it imports nothing of ours"
+}
 """What is past its budget (``file.py`` or ``file.py:function``), and the reason why it may."""
 
-THE_CONTRACT = {"export.bundle", "export.manifest", "export.draw", "export.dimension", "export.size"}
+THE_CONTRACT = {f"export.{name}" for name in ("bundle", "manifest", "draw", "dimension", "size")}
 """What of ours, beside itself, the service may import."""
 
 

@@ -70,7 +70,18 @@ def test_manifest_is_written_by_rename(bundle: Bundle, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"not json", b"\xff\xfe\x00", b"[1]", b"3", b"null", b"{}", b'{"name": "tiny"}', b"[" * 100_000]
+    "raw",
+    [
+        b"",
+        b"not json",
+        b"\xff\xfe\x00",
+        b"[1]",
+        b"3",
+        b"null",
+        b"{}",
+        b'{"name": "tiny"}',
+        b"[" * 100_000,
+    ],
 )
 def test_manifest_that_is_none_is_refused(bundle: Bundle, raw: bytes) -> None:
     (bundle.path / MANIFEST).write_bytes(raw)

@@ -1,0 +1,97 @@
+"""What ``GET /models`` tells of the models."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from export.manifest import Label, Scalar
+from service.config import ServiceConfig
+from service.errors import ServiceError, UnknownModel
+from service.model import Model
+from service.replies import Reply
+from service.repository import Repository
+from service.schemas import ModelCard, ModelList, ModelPage
+
+
+def model_list(repository: Repository, config: ServiceConfig, root_path: str) -> ModelList:
+    """A card for each model, in the version that answers when none is pinned."""
+    versions: dict[str, list[Model]] = {}
+    for model in repository.models():
+        versions.setdefault(model.manifest.name, []).append(model)
+    default = _default_name(repository)
+    cards = [ModelCard(**_card(each, default, root_path)) for each in versions.values()]
+    limits = {"max_images": config.max_images, "max_body_bytes": config.max_body_bytes}
+    return ModelList(models=cards, limits=limits)
+
+
+def model_page(repository: Repository, name: str, root_path: str) -> ModelPage:
+    """One model's card and manifest.
+
+    Raises:
+        UnknownModel: there is none of that name.
+    """
+    chosen = repository.get(name)
+    versions = [model for model in repository.models() if model.manifest.name == name]
+    card = _card(versions, _default_name(repository), root_path)
+    return ModelPage(**card, manifest=chosen.manifest.model_dump(mode="json"))
+
+
+def preview(model: Model, known_tags: str | None) -> Reply:
+    """The preview that the bundle brings; reads a file.
+
+    Raises:
+        UnknownModel: it brings none.
+    """
+    manifest = model.manifest
+    try:
+        if manifest.preview is None:
+            raise FileNotFoundError
+        body = model.bundle.file(manifest.preview).read_bytes()
+    except FileNotFoundError:
+        raise UnknownModel(
+            f"model {manifest.name!r} brings no preview: see /generate/{manifest.name}.png?seed=0"
+        ) from None
+    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {"ETag": etag, "Cache-Control": "public, max-age=60"}
+    if known_tags is not None and etag in known_tags:
+        return Reply(304, headers=headers)
+    media_type = mimetypes.guess_type(manifest.preview)[0] or "image/png"
+    return Reply(200, body, headers | {"Content-Type": media_type})
+
+
+def _default_name(repository: Repository) -> str | None:
+    try:
+        return repository.get(None).manifest.name
+    except ServiceError:
+        return None
+
+
+def _card(versions: Sequence[Model], default: str | None, root_path: str) -> dict[str, Any]:
+    """The members of a card, from a model's versions in ascending order."""
+    model = versions[-1]
+    manifest = model.manifest
+    inputs = manifest.graph("generate").inputs if "generate" in manifest.tasks else ()
+    classes = next((list(entry.classes) for entry in inputs if isinstance(entry, Label)), None)
+    name = quote(manifest.name)
+    drawn = f"{root_path}/generate/{name}.png?seed=0&num_images=9" if inputs else None
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "versions": [each.manifest.version for each in versions],
+        "ready": model.alive,
+        "default": manifest.name == default,
+        "tasks": list(manifest.tasks),
+        "description": manifest.description,
+        "classes": classes,
+        "scalars": {
+            entry.name: {"low": entry.low, "high": entry.high, "default": entry.default}
+            for entry in inputs
+            if isinstance(entry, Scalar)
+        },
+        "preview": f"{root_path}/models/{name}/preview.png" if manifest.preview else drawn,
+        "licence": manifest.licence.name,
+    }

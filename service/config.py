@@ -1,0 +1,190 @@
+"""The settings of the service: environment variables ``GANYMEDE_<FIELD>``, or arguments.
+
+What stops the service from starting::
+
+    StartupError
+      x InvalidSetting    a setting has a value that cannot be used
+      x RuntimeUnusable   ONNX Runtime is missing, installed twice, or lacks the provider
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "GANYMEDE_"
+
+
+class StartupError(Exception):
+    """The service cannot start; the message says what to change."""
+
+
+class InvalidSetting(StartupError):
+    """A setting has a value that cannot be used."""
+
+
+class RuntimeUnusable(StartupError):
+    """ONNX Runtime is missing, installed twice, or lacks the provider."""
+
+
+def starter_folder() -> Path:
+    """The folder of the starter bundle: beside this file in a wheel, ``deploy/`` in a checkout."""
+    installed = Path(__file__).parent / "starter"
+    return installed if installed.is_dir() else Path(__file__).parent.parent / "deploy" / "starter"
+
+
+def _split(separator: str) -> BeforeValidator:
+    """Accept ``a<separator>b`` where a list is expected, as environment variables have no lists."""
+
+    def split(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip() for part in value.split(separator) if part.strip())
+
+    return BeforeValidator(split)
+
+
+def _none_if_auto(value: object) -> object:
+    return None if isinstance(value, str) and value.strip().lower() in {"auto", ""} else value
+
+
+def _rooted(path: str) -> str:
+    """``/prefix`` without a slash at its end, or nothing."""
+    return "/" + path.strip("/") if path.strip("/") else ""
+
+
+Auto = BeforeValidator(_none_if_auto)
+MiB = 2**20
+
+
+class ServiceConfig(BaseSettings):
+    """Every setting of ``ganymede serve``; ``auto`` means that the machine decides."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid"
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 is every interface.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    root_path: Annotated[str, AfterValidator(_rooted)] = Field(
+        "", description="Path prefix that a reverse proxy strips, such as /ganymede."
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode, _split(",")] = Field(
+        ("127.0.0.1",),
+        description="Addresses or networks whose X-Forwarded-* headers are believed; * is all.",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode, _split(",")] = Field(
+        (), description="Web origins that may call the service from a browser; * is all."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log line that is written."
+    )
+
+    models: Annotated[tuple[Path, ...], NoDecode, _split(os.pathsep)] = Field(
+        default_factory=lambda: (starter_folder(),),
+        min_length=1,
+        description="Folders that hold <name>/<version>/ bundles; the first that has one wins.",
+    )
+    default_model: str | None = Field(
+        None, description="Model of a request that names none; not needed when one is loaded."
+    )
+    watch_s: float = Field(
+        2.0, ge=0, description="Seconds between two looks for new bundles; 0 does not look."
+    )
+
+    provider: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto is CUDA where it works, else CPU; cuda refuses to start without."
+    )
+    threads: Annotated[int | None, Auto] = Field(
+        None, ge=1, description="Threads of one inference; auto is the cores granted (cgroup)."
+    )
+    max_batch_rows: Annotated[int | None, Auto] = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Most images in one inference; auto is 16 (CPU), 64 (CUDA).",
+    )
+    max_wait_s: float = Field(
+        0.0, ge=0, le=10, description="Seconds that an idle model waits for company; 0 is best."
+    )
+
+    max_images: int = Field(64, ge=1, description="Most images in one request.")
+    max_body_bytes: int = Field(20 * MiB, ge=1024, description="Largest request body, in bytes.")
+    max_upload_pixels: int = Field(
+        16_000_000, ge=1, description="Most pixels of an uploaded picture, checked before decoding."
+    )
+    timeout_s: float = Field(30.0, gt=0, description="Deadline of a request, in seconds.")
+    queue_images: int = Field(1024, ge=1, description="Most images waiting for one model.")
+    queue_bytes: int = Field(
+        256 * MiB, ge=1024, description="Most bytes of input waiting for one model."
+    )
+    drain_s: float = Field(
+        20.0, ge=0, description="Seconds given to accepted requests when the service stops."
+    )
+
+    @model_validator(mode="after")
+    def _a_request_fits_the_queue(self) -> ServiceConfig:
+        if self.queue_images < self.max_images:
+            raise ValueError(
+                f"queue_images ({self.queue_images}) must be at least max_images "
+                f"({self.max_images}), or the largest request could never be accepted"
+            )
+        return self
+
+
+def load_config(**overrides: Any) -> ServiceConfig:  # noqa: ANN401
+    """The settings from the environment; overrides that are not None win.
+
+    Warns of variables with the prefix that are no setting, with the nearest name.
+
+    Raises:
+        InvalidSetting: names the variable, its value and what is allowed.
+    """
+    for warning in unknown_variables(os.environ):
+        logger.warning(warning)
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return ServiceConfig(**given)
+    except ValidationError as error:
+        raise InvalidSetting("\n".join(_explain(error, given))) from error
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """One sentence for each variable with the prefix that is no setting."""
+    known = [name.upper() for name in ServiceConfig.model_fields]
+    sentences = []
+    for name in sorted(environment):
+        field = name.upper().removeprefix(PREFIX)
+        if field != name.upper() and field not in known:
+            near = difflib.get_close_matches(field, known, n=1)
+            hint = f"; did you mean {PREFIX}{near[0]}?" if near else ""
+            sentences.append(f"{name} is not a setting of the service and is ignored{hint}")
+    return sentences
+
+
+def _explain(error: ValidationError, given: Mapping[str, object]) -> list[str]:
+    """One line a fault, by the name under which the user gave the value."""
+    lines = []
+    for fault in error.errors():
+        field = str(fault["loc"][0]) if fault["loc"] else ""
+        message = fault["msg"].removeprefix("Value error, ")
+        if not field:
+            lines.append(message)
+        elif fault["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(field, ServiceConfig.model_fields, n=1)
+            lines.append(
+                f"{field} is not a setting" + (f"; did you mean {near[0]}?" if near else "")
+            )
+        else:
+            name = field if field in given else PREFIX + field.upper()
+            lines.append(f"{name}={fault['input']!r}: {message}")
+    return lines

@@ -1,0 +1,216 @@
+"""What the OpenAPI document says of each route, from the schemas and the error tree.
+
+``python -m service.openapi`` writes the whole document.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from service.errors import (
+    DeadlineExceeded,
+    DeadlineUnmeetable,
+    InferenceFailed,
+    InvalidInput,
+    MalformedRequest,
+    NotAcceptable,
+    NotReady,
+    QueueFull,
+    ServiceError,
+    TooLarge,
+    UnknownModel,
+    UnsupportedMedia,
+)
+from service.images import MEDIA_TYPES
+from service.schemas import (
+    GenerateQuery,
+    GenerateReply,
+    GenerateRequest,
+    Health,
+    ModelCard,
+    ModelList,
+    ModelPage,
+    Problem,
+)
+
+_SCHEMAS: tuple[type[BaseModel], ...] = (
+    GenerateReply,
+    GenerateRequest,
+    Health,
+    ModelCard,
+    ModelList,
+    ModelPage,
+    Problem,
+)
+_REFERENCE = "#/components/schemas/{model}"
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_PICTURE_HEADERS = {
+    "ETag": "names the pictures; sent back as If-None-Match it is answered with 304, uncomputed",
+    "Cache-Control": "no-store when the seed was drawn here",
+    "Server-Timing": "decode, queue, run and encode, in milliseconds",
+    "Ganymede-Model": "the model that answered",
+    "Ganymede-Version": "its version",
+    "Ganymede-Seed": "the request's seed",
+    "Ganymede-Seeds": "the seed of each image; absent when latents were given or interpolated",
+    "Ganymede-Labels": "the class of each image, percent-encoded",
+}
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def document(paths: dict[str, Any], root_path: str = "") -> str:
+    """The whole OpenAPI document as JSON.
+
+    Args:
+        paths: the document that the web framework makes of the routes.
+        root_path: where clients find the service.
+    """
+    for methods in paths["paths"].values():
+        for described in methods.values():
+            refused = described["responses"].get("422", {})
+            if "application/json" in refused.get("content", {}):  # the framework's own, never sent
+                del described["responses"]["422"]
+    whole = paths | {"components": {"schemas": _components()}}
+    whole["tags"] = [{"name": name} for name in ("pictures", "models", "operation")]
+    whole["servers"] = [{"url": root_path or "/"}]
+    return json.dumps(whole, indent=1) + "\n"
+
+
+def _reference(schema: type[BaseModel]) -> dict[str, str]:
+    """A reference to a schema in the document's components."""
+    return {"$ref": _REFERENCE.format(model=schema.__name__)}
+
+
+def _components() -> dict[str, Any]:
+    """Every schema that a reference may name."""
+    _, document = models_json_schema(
+        [(schema, "validation") for schema in _SCHEMAS], ref_template=_REFERENCE
+    )
+    return dict(document["$defs"])
+
+
+def _answers(schema: type[BaseModel], *errors: type[ServiceError]) -> Responses:
+    """JSON of one schema, or one of the refusals."""
+    content = {"application/json": {"schema": _reference(schema)}}
+    return {200: {"description": "OK", "content": content}} | _refusals(*errors)
+
+
+def _sends(media_type: str, *errors: type[ServiceError]) -> Responses:
+    """A file of one type, or one of the refusals."""
+    return {200: {"description": "OK", "content": {media_type: _BINARY}}} | _refusals(*errors)
+
+
+def _refusals(*errors: type[ServiceError]) -> Responses:
+    """The problem documents of a route, by status."""
+    by_status: dict[int, list[type[ServiceError]]] = {}
+    for error in errors:
+        by_status.setdefault(error.status, []).append(error)
+    found: Responses = {}
+    for status in sorted(by_status):
+        said = [f"{error.__name__}: {error.__doc__}" for error in by_status[status]]
+        content = {"application/problem+json": {"schema": _reference(Problem)}}
+        found[status] = {"description": " ".join(said), "content": content}
+        if status in (429, 503, 504):
+            seconds = {"description": "seconds", "schema": {"type": "integer", "minimum": 1}}
+            found[status]["headers"] = {"Retry-After": seconds}
+    return found
+
+
+def _pictures(*containers: str) -> Responses:
+    """The replies that carry pictures: JSON among the containers, or files only."""
+    content = {kind: _BINARY for kind in (*containers, *MEDIA_TYPES.values())}
+    if "application/json" in content:
+        content["application/json"] = {"schema": _reference(GenerateReply)}
+    else:
+        del content["application/x-npy"]
+    headers = {
+        name: {"description": text, "schema": {"type": "string"}}
+        for name, text in _PICTURE_HEADERS.items()
+    }
+    found = {"description": "The pictures.", "content": content, "headers": headers}
+    return {200: found, 304: {"description": "The pictures that If-None-Match names."}}
+
+
+def _request_body() -> dict[str, Any]:
+    """The body of ``POST /generate``, with examples."""
+    examples = {
+        "one": {"value": {"seed": 7}},
+        "sixteen of a class": {"value": {"num_images": 16, "label": 0, "seed": 7}},
+        "between two seeds": {"value": {"interpolate": {"from": 7, "to": 8, "steps": 8}}},
+    }
+    content = {"schema": _reference(GenerateRequest), "examples": examples}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+def _query_parameters() -> dict[str, Any]:
+    """The query of the plain URL, from the schema that reads it."""
+    properties = GenerateQuery.model_json_schema(ref_template=_REFERENCE)["properties"]
+    parameters = []
+    for name, schema in properties.items():
+        described = {key: schema[key] for key in ("anyOf",)}
+        kinds = [kind for kind in described["anyOf"] if kind != {"type": "null"}]
+        one = kinds[0] if len(kinds) == 1 else {"type": "array", "items": {"type": "string"}}
+        parameters.append(
+            {"name": name, "in": "query", "description": schema["description"], "schema": one}
+        )
+    return {"parameters": parameters}
+
+
+_BUSY = (QueueFull, DeadlineUnmeetable, InferenceFailed, NotReady, DeadlineExceeded)
+_READING = (MalformedRequest, NotAcceptable, TooLarge, UnsupportedMedia)
+_OPERATIONS: dict[str, dict[str, Any]] = {
+    "generate_images": {
+        "summary": "Generate pictures",
+        "tags": ["pictures"],
+        "openapi_extra": _request_body(),
+        "responses": _pictures("application/json", "application/zip", "multipart/mixed")
+        | _refusals(UnknownModel, InvalidInput, *_READING, *_BUSY),
+    },
+    "generate_file": {
+        "summary": "Generate pictures by a plain URL",
+        "tags": ["pictures"],
+        "openapi_extra": _query_parameters(),
+        "responses": _pictures() | _refusals(UnknownModel, InvalidInput, *_BUSY),
+    },
+    "list_models": {
+        "summary": "List the models",
+        "tags": ["models"],
+        "responses": _answers(ModelList),
+    },
+    "show_model": {
+        "summary": "Show a model",
+        "tags": ["models"],
+        "responses": _answers(ModelPage, UnknownModel, NotReady),
+    },
+    "show_preview": {
+        "summary": "Show a model's preview",
+        "tags": ["models"],
+        "responses": _sends("image/png", UnknownModel, NotReady),
+    },
+    "show_live": {
+        "summary": "Is the process alive?",
+        "tags": ["operation"],
+        "responses": _answers(Health),
+    },
+    "show_ready": {
+        "summary": "Are requests accepted?",
+        "tags": ["operation"],
+        "responses": _answers(Health, NotReady),
+    },
+    "show_metrics": {
+        "summary": "Metrics for Prometheus",
+        "tags": ["operation"],
+        "responses": _sends("text/plain"),
+    },
+}
+
+
+def operation(name: str) -> dict[str, Any]:
+    """What the web framework is told of a route; pages for people are not in the document."""
+    if name not in _OPERATIONS:
+        return {"include_in_schema": False}
+    return {"operation_id": name, **_OPERATIONS[name]}

@@ -1,0 +1,99 @@
+"""From a plan to the rows of a graph: every input is filled by its role."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.dimension import resolve_shape
+from export.draw import draw, slerp
+from export.manifest import Graph, Index, Input, Label, Latent, Noise, Scalar, Vector
+from service.rows import Rows
+from service.schemas import Interpolation
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request fitted to a graph: everything that its pictures depend on, before any draw."""
+
+    graph: Graph
+    height: int
+    width: int
+    seeds: tuple[int, ...]  # one per image; the same for all on the way between two seeds
+    seed_was_drawn: bool
+    labels: tuple[int, ...] | None  # one class per image
+    scalars: dict[str, float]
+    latents: Floats | None  # [N, *shape]
+    interpolate: Interpolation | None
+    classes: tuple[str, ...] = field(repr=False, default=())
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    @property
+    def told_seeds(self) -> tuple[int | None, ...]:
+        """For each image, the seed that is this image when asked for alone, if there is one."""
+        if self.latents is not None or self.interpolate is not None:
+            return (None,) * len(self)
+        return self.seeds
+
+    @property
+    def label_names(self) -> tuple[str | None, ...]:
+        """For each image, its class, if the model has classes."""
+        if self.labels is None:
+            return (None,) * len(self)
+        return tuple(self.classes[label] for label in self.labels)
+
+    @property
+    def drawn_elements(self) -> int:
+        """How many random numbers ``bind`` will draw."""
+        shapes = (
+            resolve_shape(entry.shape, self.height, self.width)
+            for entry in self.graph.inputs
+            if isinstance(entry, Latent | Noise)
+        )
+        return len(self) * sum(math.prod(shape) for shape in shapes)
+
+    def key(self) -> str:
+        """Equal for two plans of one graph exactly when their pictures are equal."""
+        explicit = (
+            None if self.latents is None else hashlib.sha256(self.latents.tobytes()).hexdigest()
+        )
+        path = self.interpolate and (self.interpolate.end, self.interpolate.steps)
+        knobs = sorted(self.scalars.items())
+        return repr((self.height, self.width, self.seeds, self.labels, knobs, explicit, path))
+
+
+def bind(plan: Plan) -> Rows:
+    """Fill every input of the plan's graph, one row per image."""
+    return Rows({entry.name: _fill(entry, plan) for entry in plan.graph.inputs})
+
+
+def _fill(entry: Input, plan: Plan) -> NDArray[Any]:
+    count, size = len(plan), (plan.height, plan.width)
+    match entry:
+        case Latent():
+            if plan.latents is not None:
+                return plan.latents
+            if plan.interpolate is not None:
+                start, end = draw(entry, [plan.seeds[0], plan.interpolate.end], *size)
+                return slerp(start, end, count)
+            return draw(entry, plan.seeds, *size)
+        case Noise():
+            return draw(entry, plan.seeds, *size)
+        case Label():
+            return np.array(plan.labels, np.int64)
+        case Scalar():
+            return np.full(count, plan.scalars[entry.name], np.float32)
+        case Index():
+            return np.full((count, *resolve_shape(entry.shape, *size)), entry.default, np.int64)
+        case Vector():
+            return np.zeros((count, *resolve_shape(entry.shape, *size)), np.float32)
+    raise AssertionError(f"plan() let the {entry.role} input {entry.name!r} through")

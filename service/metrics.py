@@ -1,0 +1,154 @@
+"""Every Prometheus series of the service, in one place.
+
+Base units, few labels (never a seed or a request id), histograms with geometric buckets. The four
+phases of a request (decode, queue, run, encode) are one series, so that their sum explains
+``ganymede_request_seconds``. Each gauge says how several workers' values become one
+(``multiprocess_mode``), though one registry is one worker's.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from typing import Literal, get_args
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import choose_encoder
+
+from service import __version__
+
+# Half the samples, and promtool takes the gauges of creation times for badly named counters.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+Phase = Literal["decode", "queue", "run", "encode"]
+Refusal = Literal["queue_full", "deadline_unmeetable", "deadline_exceeded", "not_ready", "invalid"]
+Aggregate = Literal["livesum", "livemax", "livemin"]
+
+PREFIX = "ganymede_"
+# 0.25 ms to 33 s by factors of 2: from a cached reply to the longest default deadline.
+SECONDS = tuple(0.00025 * 2**k for k in range(18))
+ROWS = tuple(float(2**k) for k in range(11))
+
+
+class Metrics:
+    """One application's series in a registry of its own, so that a process may hold several."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._count_requests()
+        self._count_batches()
+        self._tell_state()
+
+    def _count_requests(self) -> None:
+        """Requests, as the client sees them."""
+        self.requests = self._counter(
+            "requests_total", "Requests answered.", "route", "model", "status"
+        )
+        self.request_seconds = self._histogram(
+            "request_seconds",
+            "Time from the request to the end of its reply.",
+            SECONDS,
+            "route",
+            "model",
+        )
+        self.phase_seconds = self._histogram(
+            "phase_seconds", "Time that a request spent in one phase.", SECONDS, "phase", "model"
+        )
+        self.images = self._counter("images_total", "Images sent in replies.", "model")
+        self.refusals = self._counter("refusals_total", "Requests refused or expired.", "reason")
+        for reason in get_args(Refusal):
+            self.refusals.labels(reason)  # shown as 0 until it happens, so that rates see the first
+        self.cancellations = self._counter(
+            "cancellations_total", "Requests whose client went away before the reply."
+        )
+
+    def _count_batches(self) -> None:
+        """Batches, as the device sees them."""
+        self.batch_rows = self._histogram("batch_rows", "Rows of one inference.", ROWS, "model")
+        self.batch_seconds = self._histogram(
+            "batch_seconds", "Time of one inference on the device.", SECONDS, "model"
+        )
+        self.padding_rows = self._counter(
+            "padding_rows_total", "Rows computed only to fill a bucket.", "model"
+        )
+        self.failed_batches = self._counter(
+            "failed_batches_total", "Inferences that failed, retries included.", "model"
+        )
+
+    def _tell_state(self) -> None:
+        """The service itself, and what waits in it."""
+        self.queue_rows = self._gauge("queue_rows", "Rows waiting.", "livesum", "model")
+        self.queue_limit_rows = self._gauge(
+            "queue_limit_rows",
+            "Rows that may wait before requests are refused.",
+            "livesum",
+            "model",
+        )
+        self.ready = self._gauge("ready", "1 when requests are accepted, else 0.", "livemin")
+        self.models_loaded = self._gauge("models_loaded", "Model versions that serve.", "livemax")
+        self.model_failures = self._gauge(
+            "model_failures", "Bundles in the folders that cannot be served.", "livemax"
+        )
+        self.model_info = self._gauge(
+            "model_info",
+            "1 for each model version that serves.",
+            "livemax",
+            "model",
+            "version",
+            "provider",
+        )
+        self._gauge(
+            "build_info", "1, with what is running.", "livemax", "version", "python"
+        ).labels(__version__, platform.python_version()).set(1)
+
+    def observe_phase(self, phase: Phase, model: str, seconds: float) -> None:
+        """Count one request's time in one phase."""
+        self.phase_seconds.labels(phase, model).observe(seconds)
+
+    def observe_batch(self, model: str, rows: int, padding_rows: int, seconds: float) -> None:
+        """Count one inference on the device."""
+        self.batch_rows.labels(model).observe(rows)
+        self.batch_seconds.labels(model).observe(seconds)
+        self.padding_rows.labels(model).inc(padding_rows)
+
+    def refuse(self, reason: Refusal) -> None:
+        """Count a request that was not answered, and why."""
+        self.refusals.labels(reason).inc()
+
+    def offer(self, model: str, waiting_rows: Callable[[], float], limit_rows: int) -> None:
+        """Show a model's series from 0 on, and read its queue whenever the metrics are read."""
+        for series in (self.images, self.padding_rows, self.failed_batches, self.batch_rows):
+            series.labels(model)
+        self.queue_rows.labels(model).set_function(waiting_rows)
+        self.queue_limit_rows.labels(model).set(limit_rows)
+
+    def withdraw(self, model: str) -> None:
+        """Show no queue of a model that is gone; what was counted stays."""
+        self.queue_rows.remove(model)
+        self.queue_limit_rows.remove(model)
+
+    def expose(self, accept: str = "") -> tuple[bytes, str]:
+        """The exposition for an Accept header, and its Content-Type."""
+        encoder, content_type = choose_encoder(accept)
+        return encoder(self.registry), content_type
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(PREFIX + name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, aggregate: Aggregate, *labels: str) -> Gauge:
+        return Gauge(
+            PREFIX + name, text, labels, registry=self.registry, multiprocess_mode=aggregate
+        )
+
+    def _histogram(
+        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        return Histogram(PREFIX + name, text, labels, registry=self.registry, buckets=buckets)

@@ -1,0 +1,234 @@
+"""What surrounds every request, as pure ASGI: its id, its size limit, its log line, its metrics.
+
+Nothing here is a ``BaseHTTPMiddleware``: that one hides from the application that its client has
+gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager, suppress
+from time import perf_counter
+from typing import Any
+
+from service.errors import NotReady, TooLarge
+from service.generate import Progress
+from service.metrics import Metrics
+from service.problems import plain_problem, refuse
+from service.replies import Reply
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+access = logging.getLogger("service.access")
+logger = logging.getLogger(__name__)
+
+CLIENT_GONE = 499  # never sent: what the log and the metrics say of a request nobody waits for
+STOPPED_RETRY_AFTER_S = 5.0  # a guess at how long a replacement takes to start
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+
+
+class ClientGone(Exception):
+    """The client closed its connection before its reply was ready."""
+
+
+class Observe:
+    """Gives each request an id, writes its one log line, counts it, and answers what nobody did.
+
+    The id is the client's ``X-Request-Id`` when that is short and harmless, else a new one. The
+    application finds it in ``scope["request_id"]``, and notes in ``scope["progress"]`` how far it
+    came.
+    """
+
+    def __init__(self, application: Application, metrics: Metrics) -> None:
+        self._application = application
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI says."""
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        start = perf_counter()
+        request_id = _request_id(scope)
+        scope.update(request_id=request_id, progress=Progress())
+        status, sent_bytes = 0, 0
+
+        async def observed(message: Message) -> None:
+            nonlocal status, sent_bytes
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                told = (b"x-request-id", request_id.encode("ascii"))
+                message["headers"] = [*message.get("headers", ()), told]
+            elif scope["method"] == "HEAD":
+                message["body"] = b""
+            sent_bytes += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._application(scope, receive, observed)
+        except ClientGone:
+            status = CLIENT_GONE
+        except asyncio.CancelledError:
+            if not status:
+                await send_reply(observed, refuse(_stopped(), request_id, self._metrics))
+            raise
+        except Exception:
+            logger.exception("unexpected failure", extra={"request_id": request_id})
+            if status:
+                raise  # half of a reply is gone: only closing the connection can tell the client
+            detail = f"an unexpected failure, logged under {request_id}: tell who runs the service"
+            await send_reply(observed, plain_problem(500, "Internal error", detail, request_id))
+        finally:
+            self._record(scope, status, sent_bytes, perf_counter() - start)
+
+    def _record(self, scope: Scope, status: int, sent_bytes: int, seconds: float) -> None:
+        progress: Progress = scope["progress"]
+        route = getattr(scope.get("route"), "path", "unknown")
+        if status == CLIENT_GONE:
+            self._metrics.cancellations.inc()
+        self._metrics.requests.labels(route, progress.model, str(status)).inc()
+        self._metrics.request_seconds.labels(route, progress.model).observe(seconds)
+        for phase, phase_s in progress.phases_s.items():
+            self._metrics.observe_phase(phase, progress.model, phase_s)
+        if status == 200 and progress.images:
+            self._metrics.images.labels(progress.model).inc(progress.images)
+        if access.isEnabledFor(logging.INFO):
+            access.info("request", extra=_told(scope, status, sent_bytes, seconds))
+
+
+def _stopped() -> NotReady:
+    return NotReady(
+        "the service stopped before it could answer: ask again", retry_after_s=STOPPED_RETRY_AFTER_S
+    )
+
+
+def _told(scope: Scope, status: int, sent_bytes: int, seconds: float) -> dict[str, Any]:
+    """What the log line says of a request."""
+    progress: Progress = scope["progress"]
+    client = scope.get("client")
+    told: dict[str, Any] = {
+        "request_id": scope["request_id"],
+        "client": client[0] if client else None,
+        "method": scope["method"],
+        "path": scope["path"],
+        "status": status,
+        "seconds": round(seconds, 6),
+        "sent_bytes": sent_bytes,
+    }
+    if progress.model:
+        told |= {"model": progress.model, "version": progress.version, "images": progress.images}
+        told |= {f"{phase}_s": round(s, 6) for phase, s in progress.phases_s.items()}
+    return told
+
+
+def _request_id(scope: Scope) -> str:
+    given = header(scope, b"x-request-id") or ""
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """A request header's value; values of a header that came several times are joined."""
+    values = [value.decode("latin-1") for key, value in scope["headers"] if key == name]
+    return ", ".join(values) if values else None
+
+
+class UnderRootPath:
+    """Serves below a path, whether or not the reverse proxy before it strips that path."""
+
+    def __init__(self, application: Application, root_path: str) -> None:
+        self._application = application
+        self._root_path = root_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI says."""
+        if scope["type"] == "http":
+            scope["root_path"] = self._root_path
+            if not f"{scope['path']}/".startswith(f"{self._root_path}/"):
+                scope["path"] = self._root_path + scope["path"]
+        await self._application(scope, receive, send)
+
+
+class LimitBody:
+    """Refuses a body that is too large: by its Content-Length unread, else as soon as it shows."""
+
+    def __init__(self, application: Application, limit_bytes: int, metrics: Metrics) -> None:
+        self._application = application
+        self._limit_bytes = limit_bytes
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI says."""
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        declared = (header(scope, b"content-length") or "").lstrip("0")
+        digits = len(str(self._limit_bytes))  # int() of what a client sends has a limit of its own
+        if declared.isdecimal() and (len(declared), declared) > (digits, str(self._limit_bytes)):
+            reply = refuse(self._refusal(), scope["request_id"], self._metrics)
+            await send_reply(send, reply)
+            return
+        read_bytes = 0
+
+        async def limited() -> Message:
+            nonlocal read_bytes
+            message = await receive()
+            read_bytes += len(message.get("body", b""))
+            if read_bytes > self._limit_bytes:
+                raise self._refusal()
+            return message
+
+        await self._application(scope, limited, send)
+
+    def _refusal(self) -> TooLarge:
+        limit = self._limit_bytes
+        return TooLarge(f"the body is larger than {limit} bytes: send less", limit_bytes=limit)
+
+
+async def send_reply(send: Send, reply: Reply) -> None:
+    """Send a whole reply, without a web framework."""
+    body = reply.body or b""
+    headers = [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in reply.headers.items()
+    ]
+    headers.append((b"content-length", str(len(body)).encode("ascii")))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@asynccontextmanager
+async def cancelled_when_gone(receive: Receive) -> AsyncIterator[None]:
+    """Cancel the block, and raise ClientGone, when the client closes its connection.
+
+    Args:
+        receive: of a request whose body was read.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        with suppress(TooLarge):  # a body that nobody reads is nobody's concern
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            gone = True
+            task.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if gone and task.uncancel() == 0:
+            raise ClientGone from None
+        raise
+    finally:
+        watcher.cancel()

@@ -1,0 +1,208 @@
+"""From what a request says to a plan: is it something that the graph can answer?
+
+Quick, and without a draw: a plan's ``key`` names the pictures, so that an ETag needs none.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from export.dimension import resolve_shape
+from export.draw import SEED_LIMIT, draw_label, image_seed
+from export.manifest import FixedSize, FreeSize, Graph, Image, Label, Latent, Scalar, Text
+from service.errors import InvalidInput
+from service.fields import CHOICES_SHOWN, FieldErrors, suggest
+from service.inputs import Floats, Plan
+from service.schemas import GenerateQuery, GenerateRequest
+
+
+def plan(graph: Graph, size: FixedSize | FreeSize, request: GenerateQuery, *, limit: int) -> Plan:
+    """Fit a request to a graph.
+
+    Args:
+        graph: the entry point that will answer.
+        size: of the model's pictures; a free size answers with the first that it warms.
+        request: as parsed; a plain URL's, or a whole body's.
+        limit: the most images that one request may ask for.
+
+    Raises:
+        InvalidInput: tells every field that does not fit, and what to change.
+    """
+    _refuse_what_cannot_be_filled(graph)
+    height, width = (size.height, size.width) if isinstance(size, FixedSize) else size.warm[0]
+    body = request if isinstance(request, GenerateRequest) else GenerateRequest()
+    errors = FieldErrors()
+    count = _count(request, body, limit, errors)
+    seed, was_drawn = _seed(request, body, errors)
+    step = 0 if body.interpolate else 1
+    seeds = tuple(image_seed(seed, step * k) for k in range(count))
+    entry = next((entry for entry in graph.inputs if isinstance(entry, Label)), None)
+    fitted = Plan(
+        graph=graph,
+        height=height,
+        width=width,
+        seeds=seeds,
+        seed_was_drawn=was_drawn,
+        labels=_labels(entry, request.label, seeds, errors),
+        scalars=_scalars(graph, request, errors),
+        latents=_latents(graph, body, (height, width), errors),
+        interpolate=body.interpolate,
+        classes=entry.classes if entry else (),
+    )
+    errors.raise_if_any()
+    return fitted
+
+
+def _refuse_what_cannot_be_filled(graph: Graph) -> None:
+    for entry in graph.inputs:
+        if isinstance(entry, Text | Image):
+            raise InvalidInput(
+                f"this model's pictures start from {'an' if entry.role == 'image' else 'a'} "
+                f"{entry.role} (its input {entry.name!r}), which /generate does not take: "
+                "ask another model",
+            )
+
+
+def _count(request: GenerateQuery, body: GenerateRequest, limit: int, errors: FieldErrors) -> int:
+    """How many images: as said, or as many as there are latents, steps or labels."""
+    listed = {
+        "latents": body.latents and len(body.latents),
+        "interpolate.steps": body.interpolate and body.interpolate.steps,
+        "label": len(request.label) if isinstance(request.label, list) else None,
+    }
+    counts = {name: count for name, count in listed.items() if count}
+    if request.num_images is not None:
+        counts = {"num_images": request.num_images} | counts
+    (first, count), *others = counts.items() or {"num_images": 1}.items()
+    for name, other in others:
+        if other != count:
+            errors.add(name, f"is for {other} images, and {first} for {count}: make them agree")
+    if count > limit:
+        errors.add(first, f"asks for {count} images: at most {limit} in one request", limit=limit)
+    return min(count, limit)
+
+
+def _seed(request: GenerateQuery, body: GenerateRequest, errors: FieldErrors) -> tuple[int, bool]:
+    """The first image's seed, and whether it was drawn here."""
+    if body.interpolate is not None:
+        if body.latents is not None:
+            errors.add("latents", "cannot be given together with interpolate: leave one out")
+        if request.seed is not None:
+            errors.add("seed", "leave it out: interpolate.from is the first image's seed")
+        return body.interpolate.start, False
+    if request.seed is not None:
+        return request.seed, False
+    return secrets.randbelow(SEED_LIMIT), True
+
+
+def _labels(
+    entry: Label | None,
+    asked: int | str | list[int | str] | None,
+    seeds: Sequence[int],
+    errors: FieldErrors,
+) -> tuple[int, ...] | None:
+    if entry is None:
+        if asked is not None:
+            errors.add("label", "this model has no classes: leave it out")
+        return None
+    if asked is None:
+        return tuple(draw_label(entry, seed) for seed in seeds)
+    if isinstance(asked, list):
+        found = [
+            _class_index(entry.classes, value, f"label[{k}]", errors)
+            for k, value in enumerate(asked[: len(seeds)])
+        ]
+        return tuple(found)
+    return (_class_index(entry.classes, asked, "label", errors),) * len(seeds)
+
+
+def _class_index(
+    classes: tuple[str, ...], asked: int | str, field: str, errors: FieldErrors
+) -> int:
+    """A name is looked up as written, then in any case; a decimal that is no name is an index."""
+    if isinstance(asked, str):
+        if asked in classes:
+            return classes.index(asked)
+        folded = [name.casefold() for name in classes]
+        if asked.casefold() in folded:
+            return folded.index(asked.casefold())
+        if not (asked.isascii() and asked.isdecimal()):
+            hint, more = suggest(asked, classes)
+            choices = list(classes[:CHOICES_SHOWN])
+            errors.add(field, f"no class {asked!r}{hint}", choices=choices, **more)
+            return 0
+        asked = int(asked)
+    if asked < len(classes):
+        return asked
+    errors.add(
+        field,
+        f"there are {len(classes)} classes: an index must be in 0 to {len(classes) - 1}",
+        choices=list(classes[:CHOICES_SHOWN]),
+    )
+    return 0
+
+
+def _scalars(graph: Graph, request: GenerateQuery, errors: FieldErrors) -> dict[str, float]:
+    """Every scalar input's value; whatever else was given is a field that nobody reads."""
+    given = request.scalars
+    values: dict[str, float] = {}
+    entries = {entry.name: entry for entry in graph.inputs if isinstance(entry, Scalar)}
+    for name, value in given.items():
+        if name in entries:
+            values[name] = _scalar(entries[name], value, errors)
+        elif name == "truncation":
+            others = f" (its scalars: {', '.join(entries)})" if entries else ""
+            errors.add(name, f"this model has none: leave it out{others}")
+        else:
+            errors.add_unknown(name, {*type(request).model_fields, *entries})
+    defaults = {name: entry.default for name, entry in entries.items()}
+    return defaults | values
+
+
+def _scalar(entry: Scalar, value: Any, errors: FieldErrors) -> float:  # noqa: ANN401
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and entry.low <= value <= entry.high:
+        return float(value)
+    errors.add(entry.name, f"must be a number in [{entry.low:g}, {entry.high:g}]")
+    return entry.default
+
+
+def _latents(
+    graph: Graph, body: GenerateRequest, size: tuple[int, int], errors: FieldErrors
+) -> Floats | None:
+    entries = [entry for entry in graph.inputs if isinstance(entry, Latent)]
+    if body.interpolate is not None and not entries:
+        errors.add("interpolate", "this model has no latents: leave it out")
+    if body.latents is None:
+        return None
+    if len(entries) != 1:
+        names = ", ".join(entry.name for entry in entries) or "none"
+        errors.add("latents", f"are read for models with one latent input; this has {names}")
+        return None
+    shape = (len(body.latents), *resolve_shape(entries[0].shape, *size))
+    latents = _as_floats(body.latents, shape)
+    if latents is None:
+        errors.add(
+            "latents",
+            f"must be finite numbers of shape {list(shape)}, a row for each image",
+            shape=list(shape),
+        )
+    return latents
+
+
+def _as_floats(nested: list[Any], shape: tuple[int, ...]) -> Floats | None:
+    """The numbers as float32, unless they are ragged, not numbers, or too large."""
+    try:
+        raw = np.array(nested, dtype=object)
+        if raw.shape != shape or not {type(value) for value in raw.flat} <= {int, float}:
+            return None
+        numbers = raw.astype(np.float64)
+    except (ValueError, OverflowError):
+        return None
+    if np.abs(numbers).max() > np.finfo(np.float32).max or not np.isfinite(numbers).all():
+        return None
+    return numbers.astype(np.float32)

@@ -1,0 +1,178 @@
+"""Pictures into replies: one container for each way of asking, the same facts in all of them.
+
+Containers without room for facts (a bare picture, an array) tell them in ``Ganymede-*`` headers,
+which every reply carries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from base64 import b64encode
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+from urllib.parse import quote
+
+from service import __version__
+from service.images import CODEC, DEFAULT_QUALITY, MEDIA_TYPES, Pixels, encode, grid
+from service.inputs import Plan
+from service.negotiation import Form
+
+TOLD_IN_HEADERS = 256  # images; more would pass the header limits of clients and proxies
+_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the same pictures are the same archive
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What goes back to the client, whatever the web framework."""
+
+    status: int
+    body: bytes | None = b""  # None: not computed, as HEAD does not need it
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a reply says besides the pictures."""
+
+    model: str
+    version: int
+    plan: Plan
+    form: Form
+    quality: int = DEFAULT_QUALITY
+
+    def headers(self) -> dict[str, str]:
+        """The facts as headers; values outside ASCII are percent-encoded."""
+        seeds = [str(seed) for seed in self.plan.told_seeds[:TOLD_IN_HEADERS] if seed is not None]
+        labels = [name for name in self.plan.label_names[:TOLD_IN_HEADERS] if name is not None]
+        headers = {
+            "Ganymede-Model": self.model,
+            "Ganymede-Version": str(self.version),
+            "Ganymede-Seed": str(self.plan.seeds[0]),
+        }
+        if seeds:
+            headers["Ganymede-Seeds"] = ", ".join(seeds)
+        if labels:
+            headers["Ganymede-Labels"] = ", ".join(_header_text(label) for label in labels)
+        return headers
+
+    def etag(self, digest: str) -> str:
+        """Names the reply before it exists: two replies with one tag show the same pictures.
+
+        It is weak where the reply also tells times.
+
+        Args:
+            digest: of the bundle.
+        """
+        parts = (digest, __version__, CODEC, self.plan.key(), repr(self.form), self.quality)
+        tag = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+        return f'W/"{tag}"' if self.form.container == "json" else f'"{tag}"'
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A reply's body, and what it took to encode the pictures in it."""
+
+    body: bytes
+    content_type: str
+    encode_s: float
+
+
+def render(pictures: Pixels, facts: Facts, queue_s: float, run_s: float) -> Rendered:
+    """Encode pictures and pack them into the container that was asked for.
+
+    Args:
+        pictures: uint8 [N, H, W, C].
+        facts: of the request that they answer.
+        queue_s: told in JSON.
+        run_s: likewise.
+    """
+    start = perf_counter()
+    container, image = facts.form.container, facts.form.image
+    if container in ("image", "npy"):
+        whole = pictures if container == "npy" else _one_picture(pictures)
+        body = encode(whole, image, facts.quality)
+        return Rendered(body, MEDIA_TYPES[image], perf_counter() - start)
+    files = [encode(picture, image, facts.quality) for picture in pictures]
+    encode_s = perf_counter() - start
+    if container == "zip":
+        return Rendered(_zip(files, facts), "application/zip", encode_s)
+    if container == "multipart":
+        body, boundary = _multipart(files, facts)
+        return Rendered(body, f"multipart/mixed; boundary={boundary}", encode_s)
+    timing = {"queue_s": queue_s, "run_s": run_s, "encode_s": encode_s}
+    document = _document(files, pictures.shape, facts) | {"timing": timing}
+    return Rendered(_json(document), "application/json", encode_s)
+
+
+def _one_picture(pictures: Pixels) -> Pixels:
+    return grid(pictures) if len(pictures) > 1 else pictures[0]
+
+
+def _document(files: list[bytes], shape: tuple[int, ...], facts: Facts) -> dict[str, Any]:
+    plan = facts.plan
+    images = [
+        {"seed": seed, "label": label, "data": b64encode(file).decode("ascii")}
+        for seed, label, file in zip(plan.told_seeds, plan.label_names, files, strict=True)
+    ]
+    height, width, channels = shape[1:]
+    size = {"height": height, "width": width, "channels": channels}
+    return _summary(facts) | size | {"images": images}
+
+
+def _summary(facts: Facts) -> dict[str, Any]:
+    return {
+        "model": facts.model,
+        "version": facts.version,
+        "seed": facts.plan.seeds[0],
+        "format": facts.form.image,
+        "parameters": facts.plan.scalars,
+    }
+
+
+def _index(facts: Facts) -> tuple[list[str], bytes]:
+    """The names of the files in an archive, and the archive's table of contents."""
+    names = [
+        f"{facts.model}-{facts.version}-{k:03d}" + (f"-{seed}" if seed is not None else "")
+        for k, seed in enumerate(facts.plan.told_seeds)
+    ]
+    files = [f"{name}.{facts.form.image}" for name in names]
+    told = zip(files, facts.plan.told_seeds, facts.plan.label_names, strict=True)
+    images = [{"file": file, "seed": seed, "label": label} for file, seed, label in told]
+    return files, _json(_summary(facts) | {"images": images})
+
+
+def _zip(files: list[bytes], facts: Facts) -> bytes:
+    names, index = _index(facts)
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in zip(["index.json", *names], [index, *files], strict=True):
+            archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), content)
+    return stream.getvalue()
+
+
+def _multipart(files: list[bytes], facts: Facts) -> tuple[bytes, str]:
+    """RFC 2046: the table of contents, then the files. The boundary is a hash of all of them."""
+    names, index = _index(facts)
+    boundary = hashlib.sha256(b"".join([index, *files])).hexdigest()[:32]
+    types = ["application/json"] + [MEDIA_TYPES[facts.form.image]] * len(files)
+    pieces = []
+    for name, kind, content in zip(["index.json", *names], types, [index, *files], strict=True):
+        head = (
+            f"--{boundary}\r\nContent-Type: {kind}\r\n"
+            f'Content-Disposition: attachment; filename="{name}"\r\n'
+            f"Content-Length: {len(content)}\r\n\r\n"
+        )
+        pieces += [head.encode("ascii"), content, b"\r\n"]
+    return b"".join([*pieces, f"--{boundary}--\r\n".encode("ascii")]), boundary
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _header_text(text: str) -> str:
+    return quote(text, safe=" /-_.:;()'!?&+")

@@ -1,0 +1,66 @@
+"""Rows: named arrays with one first axis, what travels from a request to the device and back."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Rows:
+    """Arrays by name, each [N, ...] with the same N >= 1; ``len`` is N.
+
+    Slices are views. An array that is given to Rows is no longer written to.
+    """
+
+    arrays: Mapping[str, Array]
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(array) for name, array in self.arrays.items()}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"every array needs the same number of rows, got {lengths}")
+
+    def __len__(self) -> int:
+        for array in self.arrays.values():
+            return len(array)
+        return 0
+
+    @overload
+    def __getitem__(self, key: str) -> Array: ...
+    @overload
+    def __getitem__(self, key: slice) -> Rows: ...
+    def __getitem__(self, key: str | slice) -> Array | Rows:
+        """One array by name, or some of the rows of all."""
+        if isinstance(key, str):
+            return self.arrays[key]
+        return Rows({name: array[key] for name, array in self.arrays.items()})
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+    def shape_key(self) -> Hashable:
+        """Rows with equal keys may share a batch: the same names and shapes of one row."""
+        return tuple(sorted((name, array.shape[1:]) for name, array in self.arrays.items()))
+
+    def repeat(self, count: int) -> Rows:
+        """Each row ``count`` times."""
+        return Rows({name: np.repeat(array, count, axis=0) for name, array in self.arrays.items()})
+
+    @staticmethod
+    def join(parts: Sequence[Rows], padding_rows: int = 0) -> Rows:
+        """All parts in order, then copies of the last row; one part alone is not copied."""
+        if len(parts) == 1 and not padding_rows:
+            return parts[0]
+        padding = [parts[-1][-1:].repeat(padding_rows)] if padding_rows else []
+        pieces = [*parts, *padding]
+        return Rows(
+            {name: np.concatenate([piece[name] for piece in pieces]) for name in parts[0].arrays}
+        )

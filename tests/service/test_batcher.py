@@ -1,0 +1,483 @@
+"""One test for each invariant that the batcher states, by the same name, and then all at once."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from service.batcher import Batcher, Closed, Done, Expired, Full, Priority, RunFailed
+from tests.service.held import Clock, Device, Part, settle
+
+pytestmark = pytest.mark.anyio
+
+Numbers = Batcher[Part, Part]
+
+
+def batcher(device: Device, **changes: Any) -> Numbers:  # noqa: ANN401
+    limits = {"max_batch_rows": 4, "max_queue_rows": 100, "max_queue_bytes": 10_000}
+    return Batcher(device.run, **(limits | changes))
+
+
+async def submit(
+    to: Numbers,
+    *rows: int,
+    key: str = "",
+    nbytes: int = 1,
+    deadline: float | None = None,
+    priority: Priority = "interactive",
+) -> asyncio.Task[Done[Part]]:
+    """Start a submit, and let it come as far as it can."""
+    work = to.submit(list(rows), key=key, nbytes=nbytes, deadline=deadline, priority=priority)
+    task = asyncio.create_task(work)
+    await settle()
+    return task
+
+
+async def parts(task: asyncio.Task[Done[Part]]) -> list[Part]:
+    return (await task).parts
+
+
+async def test_every_accepted_item_ends_exactly_once() -> None:
+    device, clock = Device(held=True), Clock()
+    device.poison = {3}
+    many = batcher(device, max_batch_rows=1, clock=clock)
+    first = await submit(many, 1)
+    answered, poisoned = await submit(many, 2), await submit(many, 3)
+    expiring, cancelled = await submit(many, 4, deadline=101), await submit(many, 5)
+    cancelled.cancel()
+    clock.now = 102
+    await device.release_all()
+    assert [await parts(first), await parts(answered)] == [[[2]], [[4]]]
+    with pytest.raises(RunFailed):
+        await poisoned
+    with pytest.raises(Expired):
+        await expiring
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    assert many.waiting_rows == 0
+
+
+async def test_an_idle_model_starts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = Device(held=True)
+    idle = batcher(device)
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_at", None)  # a timer would fail
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", None)
+    await submit(idle, 1)
+    assert device.batches == [[[1]]]
+
+
+async def test_batches_form_while_the_model_is_busy() -> None:
+    device = Device(held=True)
+    busy = batcher(device)
+    for row in range(4):
+        await submit(busy, row)
+    assert device.batches == [[[0]]]
+    await device.release()
+    assert device.batches[1:] == [[[1], [2], [3]]]
+
+
+async def test_requests_of_one_moment_share_a_batch() -> None:
+    device = Device()
+    idle = batcher(device)
+    await asyncio.gather(*(idle.submit([row], key="", nbytes=1) for row in range(3)))
+    assert device.batches == [[[0], [1], [2]]]
+
+
+async def test_a_batch_holds_whole_rows_of_one_key() -> None:
+    device = Device(held=True)
+    mixed = batcher(device, max_batch_rows=8)
+    await submit(mixed, 0)
+    for row in range(1, 11):
+        await submit(mixed, row, row + 10, key="even" if row % 2 == 0 else "odd")
+    await device.release_all()
+    assert device.batches[1:] == [
+        [[1, 11], [3, 13], [5, 15], [7, 17]],
+        [[2, 12], [4, 14], [6, 16], [8, 18]],
+        [[9, 19]],
+        [[10, 20]],
+    ]
+
+
+async def test_a_large_item_is_split_and_its_parts_are_joined_in_order() -> None:
+    device = Device(held=True)
+    split = batcher(device, lanes=2)
+    task = await submit(split, *range(10))
+    assert device.batches == [[[0, 1, 2, 3]], [[4, 5, 6, 7]]]
+    await device.release(1)
+    await device.release(1)
+    await device.release()
+    assert await parts(task) == [[0, 2, 4, 6], [8, 10, 12, 14], [16, 18]]
+
+
+async def test_rows_that_are_not_split_are_not_copied() -> None:
+    seen: list[Part] = []
+
+    async def run(parts: Sequence[Part]) -> Sequence[Part]:
+        seen.extend(parts)
+        return parts
+
+    rows = [1, 2]
+    whole = Batcher[Part, Part](run, max_batch_rows=4, max_queue_rows=9, max_queue_bytes=9)
+    await whole.submit(rows, key="", nbytes=1)
+    assert seen[0] is rows
+
+
+async def test_the_items_of_a_priority_take_turns_oldest_first() -> None:
+    device = Device(held=True)
+    fair = batcher(device)
+    await submit(fair, 0)
+    await submit(fair, *range(100, 112))
+    for row in (1, 2, 3, 4, 5):
+        await submit(fair, row)
+    await device.release_all()
+    # The large item gave a full batch ahead, before the others came; then each has its turn.
+    assert device.rows[1] == [100, 101, 102, 103]
+    assert device.rows[2] == [104, 1, 2, 3]
+    assert device.rows[3] == [4, 5, 105, 106]
+    assert [row for rows in device.rows[4:] for row in rows] == list(range(107, 112))
+
+
+async def test_large_items_share_each_batch() -> None:
+    device = Device(held=True)
+    fair = batcher(device, max_batch_rows=8)
+    await submit(fair, 0)
+    await submit(fair, *range(10, 16))
+    await submit(fair, *range(20, 26))
+    await device.release_all()
+    assert device.batches[1:] == [
+        [[10, 11, 12, 13], [20, 21, 22, 23]],
+        [[14, 15], [24, 25]],
+    ]
+
+
+async def test_bulk_gets_at_least_one_batch_in_eight_while_it_waits() -> None:
+    device = Device(held=True)
+    shared = batcher(device, max_batch_rows=1)
+    await submit(shared, 0)
+    await submit(shared, 1)  # handed over ahead
+    await submit(shared, *range(100, 103), priority="bulk")
+    for row in range(2, 21):
+        await submit(shared, row)
+    await device.release_all()
+    order = [rows[0] for rows in device.rows]
+    assert order == [*range(9), 100, *range(9, 16), 101, *range(16, 21), 102]
+
+
+async def test_bulk_waits_for_interactive() -> None:
+    device = Device(held=True)
+    shared = batcher(device, max_batch_rows=2)
+    await submit(shared, 0)
+    await submit(shared, 100, priority="bulk")
+    await submit(shared, 1)
+    await device.release_all()
+    assert device.rows == [[0], [1], [100]]
+
+
+async def test_a_cancelled_or_expired_item_is_never_run() -> None:
+    device, clock = Device(held=True), Clock()
+    busy = batcher(device, clock=clock)
+    await submit(busy, 0)
+    cancelled = await submit(busy, 1)
+    expired = await submit(busy, 2, deadline=101)
+    kept = await submit(busy, 3, deadline=103)
+    cancelled.cancel()
+    clock.now = 101  # a deadline is the first moment that is too late
+    await device.release_all()
+    assert device.rows == [[0], [3]]
+    assert await parts(kept) == [[6]]
+    with pytest.raises(Expired, match=r"1\.000 s"):
+        await expired
+
+
+async def test_an_expired_item_takes_no_place_in_a_batch() -> None:
+    device, clock = Device(held=True), Clock()
+    busy = batcher(device, clock=clock)
+    await submit(busy, 0)
+    expired = await submit(busy, 10, 11, 12, deadline=101)
+    clock.now = 101
+    await submit(busy, 1, 2, 3)
+    await device.release_all()
+    assert device.rows == [[0], [1, 2, 3]]
+    with pytest.raises(Expired):
+        await expired
+
+
+async def test_what_a_cancelled_item_left_on_the_device_is_dropped() -> None:
+    device = Device(held=True)
+    busy = batcher(device)
+    gone = await submit(busy, 0, 1, 2, 3, 4, 5)
+    neighbour = await submit(busy, 9)
+    gone.cancel()
+    await device.release_all()
+    assert device.rows == [[0, 1, 2, 3], [9]]
+    assert await parts(neighbour) == [[18]]
+
+
+async def test_a_cancelled_item_makes_room_at_once() -> None:
+    device = Device(held=True)
+    full = batcher(device, max_queue_rows=3)
+    await submit(full, 0)
+    cancelled = await submit(full, 1, 2, 3)
+    cancelled.cancel()
+    await settle()
+    assert full.waiting_rows == 0
+    await submit(full, 4, 5, 6)
+    await device.release_all()
+    assert device.rows == [[0], [4, 5, 6]]
+
+
+@pytest.mark.parametrize("change", [{"max_queue_rows": 3}, {"max_queue_bytes": 300}])
+async def test_a_full_queue_refuses_at_once(change: dict[str, int]) -> None:
+    device = Device(held=True)
+    full = batcher(device, **change)
+    await submit(full, 0, nbytes=100)
+    accepted = [await submit(full, row, nbytes=100) for row in (1, 2, 3)]
+    refused = await submit(full, 4, nbytes=100)
+    assert refused.done()
+    with pytest.raises(Full, match="3 rows and 300 bytes wait"):
+        await refused
+    await device.release_all()
+    assert [await parts(task) for task in accepted] == [[[2]], [[4]], [[6]]]
+    assert await parts(await submit(full, 5, nbytes=100)) == [[10]]
+
+
+async def test_a_failed_batch_is_retried_in_halves_so_that_a_poisoned_item_fails_alone() -> None:
+    device = Device(held=True)
+    device.poison = {3}
+    fragile = batcher(device)
+    first = await submit(fragile, 0)
+    tasks = [await submit(fragile, row) for row in (1, 2, 3, 4)]
+    await device.release_all()
+    assert device.rows == [[0], [1, 2, 3, 4], [1, 2], [3, 4], [3], [4]]
+    assert [await parts(task) for task in (first, tasks[0], tasks[1], tasks[3])] == [
+        [[0]], [[2]], [[4]], [[8]],
+    ]  # fmt: skip
+    with pytest.raises(RunFailed, match="ValueError: poisoned") as failure:
+        await tasks[2]
+    assert isinstance(failure.value.__cause__, ValueError)
+    assert await parts(await submit(fragile, 5)) == [[10]]
+
+
+async def test_an_item_that_was_cancelled_meanwhile_is_not_retried() -> None:
+    device = Device(held=True)
+    device.poison = {1}
+    fragile = batcher(device)
+    await submit(fragile, 0)
+    poisoned, cancelled, kept = [await submit(fragile, row) for row in (1, 2, 3)]
+    await device.release()
+    cancelled.cancel()
+    await device.release_all()
+    assert device.rows == [[0], [1, 2, 3], [1], [3]]
+    assert await parts(kept) == [[6]]
+    with pytest.raises(RunFailed):
+        await poisoned
+
+
+async def test_an_item_that_failed_in_part_is_run_no_further() -> None:
+    device = Device(held=True)
+    device.poison = {1}
+    fragile = batcher(device, max_batch_rows=2)
+    large = await submit(fragile, *range(8))
+    await device.release_all()
+    with pytest.raises(RunFailed):
+        await large
+    assert device.rows == [[0, 1], [2, 3]]  # the second was handed over before the first failed
+    assert fragile.waiting_rows == 0
+
+
+async def test_closing_finishes_what_was_accepted() -> None:
+    device = Device(held=True)
+    closing = batcher(device, max_wait_s=3600)
+    tasks = [await submit(closing, row) for row in range(7)]
+    close = asyncio.create_task(closing.close())
+    await settle()
+    assert not close.done()
+    with pytest.raises(Closed):
+        await closing.submit([9], key="", nbytes=1)
+    await device.release_all()
+    await close
+    assert [await parts(task) for task in tasks] == [[[2 * row]] for row in range(7)]
+    assert not closing.alive
+    await closing.close()
+
+
+async def test_an_idle_batcher_closes_at_once() -> None:
+    idle = batcher(Device(), lanes=3)
+    await settle()
+    close = asyncio.create_task(idle.close())
+    await settle()
+    assert close.done()
+
+
+async def test_closing_that_is_given_up_ends_the_rest() -> None:
+    device = Device(held=True)
+    closing = batcher(device)
+    tasks = [await submit(closing, row) for row in range(7)]
+    close = asyncio.create_task(closing.close())
+    await settle()
+    close.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await close
+    for task in tasks:
+        with pytest.raises(Closed):
+            await task
+    assert closing.waiting_rows == 0
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [KeyboardInterrupt(), SystemExit(1), asyncio.CancelledError(), StopAsyncIteration(), None, []],
+    ids=lambda failure: type(failure).__name__,
+)
+async def test_the_loop_survives_anything(failure: BaseException | list[Part] | None) -> None:
+    answers: list[Any] = [failure]
+
+    async def run(parts: Sequence[Part]) -> Sequence[Part]:
+        answer = answers.pop() if answers else parts
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer  # also None, and too few
+
+    tough = Batcher[Part, Part](run, max_batch_rows=4, max_queue_rows=9, max_queue_bytes=9)
+    with pytest.raises(RunFailed):
+        await tough.submit([1], key="", nbytes=1)
+    assert (await tough.submit([2], key="", nbytes=1)).parts == [[2]]
+    assert tough.alive
+
+
+async def test_a_loop_that_is_stopped_says_so_and_leaves_nobody_waiting() -> None:
+    device = Device(held=True)
+    stopped = batcher(device)
+    tasks = [await submit(stopped, row) for row in range(3)]
+    for place in stopped._places:
+        place.cancel()
+    await settle()
+    assert not stopped.alive
+    for task in [*tasks, await submit(stopped, 4)]:
+        with pytest.raises(Closed):
+            await task
+
+
+async def test_a_submit_at_the_moment_of_the_stop_ends_too() -> None:
+    stopped = batcher(Device())
+    await settle()
+    stopped._places[0].cancel()
+    with pytest.raises(Closed):
+        await stopped.submit([1], key="", nbytes=1)
+
+
+async def test_a_full_batch_is_handed_over_ahead_and_no_other() -> None:
+    device = Device(held=True)
+    eager = batcher(device)
+    await submit(eager, 0)
+    await submit(eager, 1, 2, 3)
+    assert device.running == 1
+    await submit(eager, 4)
+    assert device.batches[1:] == [[[1, 2, 3], [4]]]
+    await submit(eager, *range(5, 13))
+    assert device.running == 2
+    assert eager.waiting_rows == 8
+
+
+async def test_the_times_sum_to_the_stay_and_count_waiting_ahead_as_queued() -> None:
+    device, clock = Device(held=True), Clock()
+    timed = batcher(device, max_batch_rows=1, clock=clock)
+    tasks = [await submit(timed, row) for row in range(3)]
+    clock.now += 10
+    await device.release()
+    clock.now += 5
+    await device.release()
+    clock.now += 1
+    await device.release()
+    times = [(done.queued_s, done.ran_s) for done in [await task for task in tasks]]
+    assert times == [(0, 10), (10, 5), (15, 1)]
+
+
+async def test_a_batch_that_ends_ahead_of_its_turn_leaves_the_times_of_others() -> None:
+    device, clock = Device(held=True), Clock()
+    timed = batcher(device, max_batch_rows=1, clock=clock)
+    first, ahead = await submit(timed, 0), await submit(timed, 1)
+    clock.now += 10
+    await device.release(1)
+    clock.now += 5
+    await device.release()
+    assert ((await first).ran_s, (await ahead).ran_s) == (15, 10)
+
+
+async def test_lanes_run_at_once() -> None:
+    device = Device(held=True)
+    wide = batcher(device, lanes=2)
+    for row in range(3):
+        await submit(wide, row)
+    assert device.rows == [[0], [1]]
+    await device.release(1)
+    assert device.rows == [[0], [1], [2]]
+
+
+async def test_max_wait_holds_a_batch_until_it_is_full() -> None:
+    device = Device()
+    patient = batcher(device, max_wait_s=3600)
+    for row in range(4):
+        assert device.batches == []
+        await submit(patient, row)
+    assert device.rows == [[0, 1, 2, 3]]
+
+
+async def test_max_wait_ends() -> None:
+    device = Device()
+    patient = batcher(device, max_wait_s=0.001)
+    assert (await patient.submit([1], key="", nbytes=1)).parts == [[2]]
+    assert (await patient.submit([2], key="", nbytes=1)).parts == [[4]]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_batch_rows": 0}, {"max_queue_rows": 0}, {"lanes": 0}, {"max_wait_s": -1}]
+)
+async def test_limits_that_allow_nothing_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        batcher(Device(), **wrong)
+    with pytest.raises(ValueError, match="no rows"):
+        await batcher(Device()).submit([], key="", nbytes=1)
+
+
+class WatchedRows(list[int]):
+    """Rows that tell when they are gone; a plain list cannot."""
+
+
+async def test_ten_thousand_random_cancellations_leave_no_leak() -> None:
+    chance = random.Random(0)
+    device = Device()
+    storm = batcher(device, max_queue_rows=1_000_000, max_queue_bytes=1_000_000)
+    watched: list[weakref.ref[WatchedRows]] = []
+    tasks: list[asyncio.Task[Done[Part]]] = []
+    ends: list[type] = []
+
+    def start(number: int) -> None:
+        rows = WatchedRows([number] * chance.randint(1, 6))
+        watched.append(weakref.ref(rows))
+        priority: Priority = chance.choice(("interactive", "bulk"))
+        work = storm.submit(rows, key=number % 3, nbytes=1, priority=priority)
+        tasks.append(asyncio.create_task(work))
+
+    for number in range(10_000):
+        start(number)
+        for _ in range(chance.choice((0, 0, 0, 1, 2))):
+            await asyncio.sleep(0)
+        chance.choice(tasks[-50:]).cancel()
+        if len(tasks) == 500:
+            ends += map(type, await asyncio.gather(*tasks, return_exceptions=True))
+            tasks.clear()
+    assert len(ends) == 10_000
+    assert set(ends) == {Done, asyncio.CancelledError}
+    assert storm.alive
+    assert (storm.waiting_rows, storm._queue.nbytes, storm._running) == (0, 0, {})
+    assert not any(storm._queue._rings.values())
+    await settle()
+    gc.collect()
+    assert [rows for rows in watched if rows() is not None] == []

@@ -1,0 +1,164 @@
+"""``ganymede serve`` as a real process: it says where it serves, and stops without losses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from export.bundle import MANIFEST
+from tests.tiny import tiny_bundle
+
+ROOT = Path(__file__).resolve().parents[2]
+CLIENTS = 24
+REPLIES_BEFORE_STOP = 60
+PATIENCE_S = 60
+
+
+def command(*options: str | Path) -> list[str]:
+    return [sys.executable, "-m", "ganymede", "serve", *map(str, options)]
+
+
+def environment(**settings: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GANYMEDE_")}
+    return kept | {f"GANYMEDE_{name}": value for name, value in settings.items()}
+
+
+@contextmanager
+def running(log: Path, *options: str | Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process, and the URL that it printed when its models served."""
+    with (
+        log.open("w") as stream,
+        subprocess.Popen(
+            command("--port", "0", *options),
+            cwd=ROOT,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=stream,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            assert " on http://" in line, log.read_text()
+            yield process, line.split(" on ")[1].strip()
+        finally:
+            process.kill()
+
+
+def lines(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+class Load:
+    """Clients that ask again and again until the service is gone."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.received: dict[str, httpx.Response] = {}
+        self.enough = asyncio.Event()
+
+    async def client(self, number: int) -> None:
+        async with httpx.AsyncClient(base_url=self._url, timeout=PATIENCE_S) as http:
+            for turn in range(10_000):
+                request_id = f"{number}-{turn}"
+                headers = {"X-Request-Id": request_id, "Accept": "application/x-npy"}
+                wish = {"seed": number, "num_images": 16}
+                try:
+                    reply = await http.post("/generate", json=wish, headers=headers)
+                except httpx.TransportError:
+                    return
+                self.received[request_id] = reply
+                if len(self.received) >= REPLIES_BEFORE_STOP:
+                    self.enough.set()
+
+
+def test_sigterm_under_load_loses_nothing_that_was_accepted(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path / "models", size=64, convolution=True)
+    log = tmp_path / "log"
+
+    async def stop_under_load(process: subprocess.Popen[str], url: str) -> tuple[Load, int]:
+        load = Load(url)
+        clients = [asyncio.create_task(load.client(number)) for number in range(CLIENTS)]
+        await load.enough.wait()
+        process.send_signal(signal.SIGTERM)
+        before = len(load.received)
+        await asyncio.gather(*clients)
+        return load, before
+
+    with running(log, "--models", tmp_path / "models") as (process, url):
+        load, before = asyncio.run(stop_under_load(process, url))
+        assert process.wait(PATIENCE_S) == 0
+    accepted = {line["request_id"]: line for line in lines(log) if line.get("path") == "/generate"}
+    assert {line["status"] for line in accepted.values()} == {200}
+    assert accepted.keys() == load.received.keys()
+    assert len(load.received) > before  # some were under way, and came
+    by_client: dict[str, bytes] = {}
+    for request_id, reply in load.received.items():
+        assert reply.status_code == 200
+        same = by_client.setdefault(request_id.partition("-")[0], reply.content)
+        assert reply.content == same
+    assert len(by_client) == CLIENTS
+
+
+def test_it_serves_and_stops_on_ctrl_c(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path / "models")
+    with running(tmp_path / "log", "--models", tmp_path / "models") as (process, url):
+        assert httpx.get(f"{url}/health/ready").json() == {"status": "ready"}
+        reply = httpx.get(f"{url}/generate/tiny.png?seed=7")
+        assert (reply.status_code, reply.headers["content-type"]) == (200, "image/png")
+        assert "server" not in reply.headers
+        big = httpx.post(f"{url}/generate", content=b" " * 2**25)
+        assert big.status_code == 413
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_S) == 0
+
+
+def refused(*options: str | Path, **settings: str) -> str:
+    """What a process that cannot start says; its status is 2."""
+    done = subprocess.run(
+        command("--port", "0", *options),
+        cwd=ROOT,
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith("ganymede: ")
+    assert "Traceback" not in done.stderr
+    return said
+
+
+def test_a_taken_port_is_told(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = refused("--models", tmp_path, "--port", str(port))
+    assert f"127.0.0.1:{port}" in said
+    assert "--port" in said
+
+
+def test_folders_in_which_nothing_serves_are_told_with_the_reason(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path)
+    (bundle.path / MANIFEST).write_text("{}")
+    said = refused("--models", tmp_path)
+    assert str(tmp_path) in said
+    assert MANIFEST in said
+
+
+def test_a_bad_setting_is_told() -> None:
+    assert "GANYMEDE_MAX_IMAGES" in refused(MAX_IMAGES="many")

@@ -1,0 +1,241 @@
+"""Inference with real graphs on this processor, through plain runs and through bound buffers."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from export.bundle import Bundle
+from service import session as session_module
+from service.canary import specimen
+from service.rows import Rows
+from service.session import OrtSession, buckets
+from tests.tiny import LATENT, tiny_bundle
+
+pytestmark = pytest.mark.anyio
+
+CLASSES = 3
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return tiny_bundle(tmp_path_factory.mktemp("models"), channels=3, size=16)
+
+
+@pytest.fixture(scope="module")
+def convolution(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("models")
+    return tiny_bundle(folder, channels=3, size=16, convolution=True)
+
+
+def opened(bundle: Bundle, **changes: Any) -> OrtSession:  # noqa: ANN401
+    graph = bundle.manifest.graph("generate")
+    settings = {"provider": "cpu", "bucket_rows": buckets("cpu", 40)}
+    path, size = bundle.file(graph.onnx), bundle.manifest.size
+    return OrtSession(graph, path, size, **(settings | changes))
+
+
+def random_rows(count: int, seed: int = 0) -> Rows:
+    generator = np.random.default_rng(seed)
+    return Rows(
+        {
+            "z": generator.standard_normal((count, LATENT), dtype=np.float32),
+            "label": generator.integers(0, CLASSES, count),
+            "truncation": generator.random(count, dtype=np.float32),
+        }
+    )
+
+
+def one_by_one(rows: Rows) -> list[Rows]:
+    return [rows[k : k + 1] for k in range(len(rows))]
+
+
+# --- Runs. ---
+
+
+async def test_each_part_gets_its_own_rows(tiny: Bundle) -> None:
+    session = opened(tiny)
+    rows = random_rows(6)
+    whole = (await session.run([rows]))[0]["image"]
+    parts = await session.run([rows[:1], rows[1:4], rows[4:]])
+    assert [len(part) for part in parts] == [1, 3, 2]
+    assert np.array_equal(np.concatenate([part["image"] for part in parts]), whole)
+    assert whole.shape == (6, 16, 16, 3)
+    assert whole.dtype == np.uint8
+    await session.close()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", ["tiny", "convolution"])
+async def test_one_seed_is_one_picture_alone_and_in_any_batch(
+    name: str, threads: int, request: pytest.FixtureRequest
+) -> None:
+    session = opened(request.getfixturevalue(name), threads=threads)
+    rows = random_rows(37)
+    alone = [(await session.run([row]))[0]["image"] for row in one_by_one(rows)]
+    assert len({picture.tobytes() for picture in alone}) == 37
+    order = np.random.default_rng(1).permutation(37)
+    for size in (2, 3, 8, 17, 37):
+        for start in range(0, 37, size):
+            chosen = order[start : start + size]
+            parts = await session.run([rows[k : k + 1] for k in chosen])
+            for k, part in zip(chosen, parts, strict=True):
+                assert part["image"].tobytes() == alone[k].tobytes()
+    await session.close()
+
+
+async def test_results_outlive_later_runs_and_the_session(tiny: Bundle) -> None:
+    session = opened(tiny)
+    [held] = await session.run([random_rows(3, seed=1)])
+    before = held["image"].copy()
+    for seed in range(20):
+        await session.run([random_rows(3, seed=seed)])
+    await session.close()
+    del session
+    gc.collect()
+    assert np.array_equal(held["image"], before)
+
+
+async def test_runs_are_in_the_threads_of_the_session_one_at_a_time(tiny: Bundle) -> None:
+    session = opened(tiny)
+    threads: set[str] = set()
+    sizes: list[tuple[int, int]] = []
+
+    def observe(rows: int, padding_rows: int, seconds: float) -> None:
+        threads.add(threading.current_thread().name)
+        sizes.append((rows, padding_rows))
+        assert seconds > 0
+
+    session.observe = observe
+    await asyncio.gather(*(session.run([random_rows(n)]) for n in (1, 2, 3)))
+    assert sizes == [(1, 0), (2, 0), (3, 0)]
+    assert len(threads) == 1
+    assert threading.current_thread().name not in threads
+    await session.close()
+
+
+async def test_large_batches_are_put_together_off_the_event_loop(
+    tiny: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = opened(tiny)
+    rows = random_rows(4)
+    expected = (await session.run([rows]))[0]["image"]
+    threads: list[int] = []
+    join = Rows.join
+
+    def watched(parts: list[Rows], padding_rows: int = 0) -> Rows:
+        threads.append(threading.get_ident())
+        return join(parts, padding_rows)
+
+    monkeypatch.setattr(Rows, "join", watched)
+    await session.run([rows[:2], rows[2:]])
+    monkeypatch.setattr(session_module, "_INLINE_BYTES", 1)
+    parts = await session.run([rows[:2], rows[2:]])
+    assert threads[0] == threading.get_ident() != threads[1]
+    assert np.array_equal(np.concatenate([part["image"] for part in parts]), expected)
+    await session.close()
+
+
+async def test_a_failing_row_raises_and_the_session_goes_on(tiny: Bundle) -> None:
+    session = opened(tiny)
+    rows = random_rows(2)
+    poisoned = Rows(dict(rows.arrays) | {"label": np.array([0, CLASSES])})
+    with pytest.raises(Exception, match="out of data bounds"):
+        await session.run([poisoned])
+    assert len((await session.run([rows]))[0]) == 2
+    await session.close()
+
+
+async def test_close_may_come_at_any_time_and_twice(tiny: Bundle) -> None:
+    session = opened(tiny)
+    runs = [asyncio.create_task(session.run([random_rows(2)])) for _ in range(8)]
+    await asyncio.sleep(0)
+    await asyncio.gather(session.close(), session.close())
+    ends = await asyncio.gather(*runs, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, BaseException):
+            assert isinstance(end, asyncio.CancelledError | RuntimeError)
+        else:
+            assert len(end[0]) == 2
+    with pytest.raises(RuntimeError):
+        await session.run([random_rows(1)])
+
+
+# --- Buckets. ---
+
+
+def test_on_the_cpu_every_size_is_its_own_bucket() -> None:
+    assert buckets("cpu", 5) == (1, 2, 3, 4, 5)
+
+
+def test_on_cuda_buckets_are_powers_of_two_and_the_largest() -> None:
+    assert buckets("cuda", 64) == (1, 2, 4, 8, 16, 32, 64)
+    assert buckets("cuda", 20) == (1, 2, 4, 8, 16, 20)
+    assert buckets("cuda", 1) == (1,)
+
+
+@pytest.mark.parametrize("io_binding", [False, True])
+async def test_a_batch_is_padded_to_its_bucket_and_the_padding_is_dropped(
+    tiny: Bundle, io_binding: bool
+) -> None:
+    session = opened(tiny, bucket_rows=buckets("cuda", 16), io_binding=io_binding)
+    plain = opened(tiny)
+    sizes: list[tuple[int, int]] = []
+    session.observe = lambda rows, padding_rows, seconds: sizes.append((rows, padding_rows))
+    for count in (1, 3, 5, 16):
+        rows = random_rows(count, seed=count)
+        parts = await session.run(one_by_one(rows))
+        pictures = np.concatenate([part["image"] for part in parts])
+        assert np.array_equal(pictures, (await plain.run([rows]))[0]["image"])
+    assert sizes == [(1, 0), (3, 1), (5, 3), (16, 0)]
+    await session.close()
+    await plain.close()
+
+
+async def test_every_bucket_is_warmed(tiny: Bundle) -> None:
+    session = opened(tiny, bucket_rows=(1, 2, 4))
+    sizes: list[int] = []
+    session.observe = lambda rows, padding_rows, seconds: sizes.append(rows)
+    await session.warm(specimen(tiny.manifest.graph("generate"), 16, 16))
+    assert sizes == [1, 2, 4]
+    await session.close()
+
+
+# --- I/O binding, on buffers of the CPU. ---
+
+
+async def test_bound_results_outlive_the_next_run_through_the_same_buffers(tiny: Bundle) -> None:
+    session = opened(tiny, io_binding=True)
+    [first] = await session.run([random_rows(3, seed=1)])
+    before = first["image"].copy()
+    [second] = await session.run([random_rows(3, seed=2)])
+    assert np.array_equal(first["image"], before)
+    assert not np.array_equal(second["image"], before)
+    await session.close()
+
+
+async def test_bound_inputs_are_copied_not_written_to(tiny: Bundle) -> None:
+    session = opened(tiny, io_binding=True)
+    rows = random_rows(3, seed=1)
+    z = rows["z"].copy()
+    await session.run([rows])
+    await session.run([random_rows(3, seed=2)])
+    assert np.array_equal(rows["z"], z)
+    await session.close()
+
+
+async def test_buffers_are_kept_for_a_bounded_number_of_shapes(
+    tiny: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "_KEPT_SHAPES", 3)
+    session = opened(tiny, io_binding=True)
+    for count in (1, 2, 3, 1, 4):
+        await session.run([random_rows(count)])
+    kept = session._infer._kept  # type: ignore[union-attr]
+    assert [dict(shapes)["z"][0] for shapes in kept] == [3, 1, 4]  # 2 was not used for longest
+    await session.close()
