@@ -1,0 +1,82 @@
+"""A data set as an endless sequence of batches that can be entered anywhere.
+
+Batch ``k`` is a function of (data, seed, k) alone: every epoch has a permutation drawn from its
+own Philox stream, so that resuming needs one number and no iterator state.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.data.dataset import Dataset
+from training.recipe import Batch
+
+
+class Batches:
+    """Shuffled batches of ``size`` images, on ``device``, channels last.
+
+    Args:
+        data: the images.
+        size: images in a batch of this process.
+        seed: of the order.
+        device: where the tensors go.
+        rank: of this process; each process takes its own slice of the same global batch.
+        world: number of processes.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        size: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.data, self.size, self.seed = data, size, seed
+        self.device = torch.device(device)
+        self.rank, self.world = rank, world
+        self._epoch, self._order = -1, np.empty(0, np.int64)
+
+    def batch(self, k: int) -> Batch:
+        """The ``k``-th batch of this process."""
+        start = (k * self.world + self.rank) * self.size
+        return self.of([self._index(position) for position in range(start, start + self.size)])
+
+    def fixed(self, count: int) -> Batch:
+        """``count`` images in order of their classes, the same at every call: for sample grids."""
+        total = len(self.data)
+        if self.data.labels is None:
+            return self.of([k % total for k in range(count)])
+        classes = [np.flatnonzero(self.data.labels == c) for c in np.unique(self.data.labels)]
+        each = -(-count // len(classes))
+        chosen = [members[k % len(members)] for members in classes for k in range(each)]
+        return self.of(chosen[:count])
+
+    def of(self, indices: list[int]) -> Batch:
+        """The batch of these images."""
+        return to_batch(
+            self.data.images[indices],
+            None if self.data.labels is None else self.data.labels[indices],
+            self.device,
+        )
+
+    def _index(self, position: int) -> int:
+        epoch, offset = divmod(position, len(self.data))
+        if epoch != self._epoch:
+            key = np.array([self.seed, epoch], np.uint64)
+            generator = np.random.Generator(np.random.Philox(key=key))
+            self._epoch, self._order = epoch, generator.permutation(len(self.data))
+        return int(self._order[offset])
+
+
+def to_batch(
+    images: NDArray[np.uint8], labels: NDArray[np.int64] | None, device: torch.device
+) -> Batch:
+    """uint8 [N, H, W, C] to float32 [N, C, H, W] in [-1, 1], channels last in memory."""
+    pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+    x = pixels.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1)
+    y = None if labels is None else torch.from_numpy(labels.astype(np.int64)).to(device)
+    return Batch(x.contiguous(memory_format=torch.channels_last), y)

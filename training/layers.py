@@ -1,0 +1,82 @@
+"""Layers that more than one system uses."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from training.errors import ConfigError
+
+Norm = Literal["spectral", "batch", "none"]
+
+
+class ConditionalBatchNorm2d(nn.Module):
+    """Batch normalisation whose scale and shift are looked up by class.
+
+    Dumoulin et al. 2017 (arXiv:1610.07629), eq. 5; de Vries et al. 2017.
+    """
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.scale = nn.Embedding(classes, channels)
+        self.shift = nn.Embedding(classes, channels)
+        nn.init.ones_(self.scale.weight)
+        nn.init.zeros_(self.shift.weight)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """[N, C, H, W] features and [N] classes -> [N, C, H, W]."""
+        normalised: Tensor = self.norm(x)
+        # In the features' own type: a float32 scale would turn bfloat16 features back into float32.
+        scale = self.scale(y)[..., None, None].to(normalised.dtype)
+        shift = self.shift(y)[..., None, None].to(normalised.dtype)
+        return torch.addcmul(shift, normalised, scale)
+
+
+class Maxout(nn.Module):
+    """The largest of ``pieces`` linear maps, unit by unit. Goodfellow et al. 2013 (1302.4389)."""
+
+    def __init__(self, inputs: int, units: int, pieces: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, units * pieces)
+        self.pieces = pieces
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, inputs] -> [N, units]."""
+        return torch.amax(self.linear(x).unflatten(1, (-1, self.pieces)), dim=2)
+
+
+def spectral(layer: nn.Module, norm: Norm) -> nn.Module:
+    """The layer with its spectral norm held at 1, if ``norm`` asks for it.
+
+    Miyato et al. 2018 (arXiv:1802.05957), section 2.1, by power iteration.
+    """
+    return spectral_norm(layer) if norm == "spectral" else layer
+
+
+def one_hot_maps(y: Tensor, classes: int, images: Tensor) -> Tensor:
+    """[N] classes -> [N, K, H, W]: one constant map per class, of the images' size and type."""
+    hot = nn.functional.one_hot(y, classes).to(images.dtype)
+    return hot[..., None, None].expand(-1, -1, *images.shape[2:])
+
+
+def levels(size: int) -> tuple[int, int]:
+    """How often a picture's side halves down to 4, 5, 6 or 7 pixels: (halvings, lowest side).
+
+    Raises:
+        ConfigError: the side is not 4, 5, 6 or 7 times a power of two, from 2 up.
+    """
+    halvings, side = 0, size
+    while side > 7 and side % 2 == 0:
+        halvings, side = halvings + 1, side // 2
+    if not 4 <= side <= 7 or halvings == 0:
+        valid = [low * 2**k for low in (4, 5, 6, 7) for k in range(1, 10)]
+        near = sorted(sorted(valid, key=lambda side: abs(side - size))[:3])
+        raise ConfigError(
+            f"pictures of {size} pixels cannot be halved down to 4, 5, 6 or 7: choose a near size, "
+            f"{', '.join(map(str, near))} (--set data.size={near[1]})"
+        )
+    return halvings, side

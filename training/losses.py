@@ -1,0 +1,115 @@
+"""Losses as their papers state them: pure functions of logits, one equation each.
+
+``real`` and ``fake`` are unbounded discriminator outputs, [N]; every function returns a scalar,
+the mean over N. D = sigmoid(logits), so that log D = -softplus(-logits) and
+log(1 - D) = -softplus(logits), which neither overflow nor round to log 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import relu, softplus
+
+
+def sigmoid_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """-E[t log D + (1 - t) log(1 - D)], for targets t in [0, 1] of the logits' shape.
+
+    The stable form max(x, 0) - x t + log(1 + exp(-|x|)), with x the logits.
+    """
+    return (relu(logits) - logits * targets + torch.log1p(torch.exp(-logits.abs()))).mean()
+
+
+def minimax_d(real: Tensor, fake: Tensor) -> Tensor:
+    """-E[log D(x)] - E[log(1 - D(G(z)))]. Goodfellow et al. 2014 (arXiv:1406.2661), eq. 1."""
+    return softplus(-real).mean() + softplus(fake).mean()
+
+
+def minimax_g(fake: Tensor) -> Tensor:
+    """E[log(1 - D(G(z)))]. Goodfellow et al. 2014, eq. 1: vanishes where D wins."""
+    return -softplus(fake).mean()
+
+
+def nonsaturating_g(fake: Tensor) -> Tensor:
+    """-E[log D(G(z))]. Goodfellow 2016 tutorial (arXiv:1701.00160), eq. 13, without the 1/2."""
+    return softplus(-fake).mean()
+
+
+def maximum_likelihood_g(fake: Tensor) -> Tensor:
+    """-E[exp(logits)], logits = sigmoid^-1(D(G(z))). Goodfellow 2016, eq. 14, without the 1/2.
+
+    Unbounded by nature: infinite in float32 once D is surer than a logit of 88.
+    """
+    return -fake.exp().mean()
+
+
+def least_squares_d(real: Tensor, fake: Tensor) -> Tensor:
+    """(E[(D(x) - 1)^2] + E[D(G(z))^2]) / 2. Mao et al. 2017 (arXiv:1611.04076), eq. 9."""
+    return ((real - 1).square().mean() + fake.square().mean()) / 2
+
+
+def least_squares_g(fake: Tensor) -> Tensor:
+    """E[(D(G(z)) - 1)^2] / 2. Mao et al. 2017, eq. 9."""
+    return (fake - 1).square().mean() / 2
+
+
+def hinge_d(real: Tensor, fake: Tensor) -> Tensor:
+    """E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))]. Miyato et al. 2018 (1802.05957), eq. 16."""
+    return relu(1 - real).mean() + relu(1 + fake).mean()
+
+
+def hinge_g(fake: Tensor) -> Tensor:
+    """-E[D(G(z))]. Miyato et al. 2018, eq. 17."""
+    return -fake.mean()
+
+
+def relativistic_d(real: Tensor, fake: Tensor) -> Tensor:
+    """-E[log sigmoid(D(x) - D(G(z)))]. Jolicoeur-Martineau 2018 (arXiv:1807.00734), section 4.1.
+
+    Each real image is paired with one fake: the loss of R3GAN (Huang et al. 2025).
+    """
+    return softplus(fake - real).mean()
+
+
+def relativistic_g(real: Tensor, fake: Tensor) -> Tensor:
+    """-E[log sigmoid(D(G(z)) - D(x))]. Jolicoeur-Martineau 2018, section 4.1."""
+    return softplus(real - fake).mean()
+
+
+def zero_centred_penalty(logits: Tensor, images: Tensor) -> Tensor:
+    """E[||grad_x D(x)||^2]: R1 on real images, R2 on generated ones.
+
+    Mescheder et al. 2018 (arXiv:1801.04406), eq. 9 and 10, without the gamma / 2.
+
+    Args:
+        logits: [N], D(images).
+        images: [N, C, H, W]; must require grad.
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return gradient.float().square().flatten(1).sum(1).mean()
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Both sides of a game. ``g`` takes (real, fake); ``pairs`` says that it looks at ``real``."""
+
+    d: Callable[[Tensor, Tensor], Tensor]
+    g: Callable[[Tensor, Tensor], Tensor]
+    pairs: bool = False
+
+
+def _fake_only(loss: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda _real, fake: loss(fake)
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "minimax": Objective(minimax_d, _fake_only(minimax_g)),
+    "nonsaturating": Objective(minimax_d, _fake_only(nonsaturating_g)),
+    "maximum_likelihood": Objective(minimax_d, _fake_only(maximum_likelihood_g)),
+    "least_squares": Objective(least_squares_d, _fake_only(least_squares_g)),
+    "hinge": Objective(hinge_d, _fake_only(hinge_g)),
+    "relativistic": Objective(relativistic_d, relativistic_g, pairs=True),
+}

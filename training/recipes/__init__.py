@@ -1,0 +1,35 @@
+"""The systems: an explicit table from a name to its configuration and its stages.
+
+``stages(config, shape)`` yields a Recipe per stage of the run; what follows a ``yield`` runs when
+that stage is trained. Nearly every system has one stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from training.recipe import Recipe, Shape
+from training.recipes import cgan, dcgan, gan
+
+
+@dataclass(frozen=True)
+class System:
+    """How to build a system. ``conditional``: its data must have classes."""
+
+    stages: Callable[[Any, Shape], Iterator[Recipe]]
+    conditional: bool = False
+
+
+SYSTEMS: dict[str, System] = {
+    "gan": System(gan.stages),
+    "dcgan": System(dcgan.stages),
+    "cgan": System(cgan.stages, conditional=True),
+}
+
+RecipeConfig = Annotated[
+    gan.GANConfig | dcgan.DCGANConfig | cgan.CGANConfig, Field(discriminator="system")
+]

@@ -1,0 +1,152 @@
+"""Deep convolutional GAN. Radford et al. 2016 (arXiv:1511.06434)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from training.layers import Norm, levels, spectral
+from training.recipe import Recipe, Shape
+from training.recipes.gan import GAN, AdversarialConfig
+
+
+class ConvolutionalConfig(AdversarialConfig):
+    """The shape of the convolutional pair."""
+
+    base_channels: int = Field(32, gt=0, description="at full size; doubled at each halving")
+    max_channels: int = Field(512, gt=0)
+    upsampling: Literal["nearest", "transposed"] = "nearest"
+    d_base_channels: int = Field(32, gt=0)
+    d_norm: Norm = "spectral"
+    d_stem: bool = Field(True, description="a 3x3 convolution at full size before halving")
+    initial_std: float | None = Field(None, gt=0, description="0.02 is the paper's")
+
+
+class DCGANConfig(ConvolutionalConfig):
+    """An unconditional convolutional pair."""
+
+    system: Literal["dcgan"]
+
+
+def upsample(upsampling: str, inputs: int, outputs: int, *, bias: bool = False) -> nn.Module:
+    """Twice the side: nearest neighbour and a 3x3 convolution, or the paper's 4x4 transposed one.
+
+    Nearest neighbour leaves no checkerboard (Odena et al. 2016).
+    """
+    if upsampling == "transposed":
+        return nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=bias)
+    convolution = nn.Conv2d(inputs, outputs, 3, 1, 1, bias=bias)
+    return nn.Sequential(nn.Upsample(scale_factor=2), convolution)
+
+
+class Plan(NamedTuple):
+    """The lowest side, the channels level by level, and the layer that makes the picture.
+
+    The paper's last transposed convolution is that layer itself; after nearest neighbour it is a
+    3x3 convolution at full size.
+    """
+
+    side: int
+    channels: list[int]
+    last: nn.Module
+
+
+def plan(config: ConvolutionalConfig, image: Shape) -> Plan:
+    """How a generator grows from its lowest side to the picture's."""
+    halvings, side = levels(image.size)
+    transposed = config.upsampling == "transposed"
+    widths = [config.base_channels * 2**level for level in range(halvings - transposed, -1, -1)]
+    channels = [min(config.max_channels, width) for width in widths]
+    if transposed:
+        last = upsample("transposed", channels[-1], image.channels, bias=True)
+    else:
+        last = nn.Conv2d(channels[-1], image.channels, 3, 1, 1)
+    return Plan(side, channels, last)
+
+
+class Generator(nn.Module):
+    """[N, Z] -> [N, C, H, W] in [-1, 1]."""
+
+    def __init__(self, config: ConvolutionalConfig, image: Shape) -> None:
+        super().__init__()
+        side, channels, last = plan(config, image)
+        self.latent = config.latent
+        blocks: list[nn.Module] = [
+            nn.Linear(config.latent, channels[0] * side * side, bias=False),
+            nn.Unflatten(1, (channels[0], side, side)),
+            nn.BatchNorm2d(channels[0]),
+            nn.ReLU(),
+        ]
+        for inputs, outputs in pairwise(channels):
+            blocks += [upsample(config.upsampling, inputs, outputs)]
+            blocks += [nn.BatchNorm2d(outputs), nn.ReLU()]
+        self.layers = nn.Sequential(*blocks, last)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Pictures in [-1, 1]."""
+        return self.layers(z).float().tanh()  # type: ignore[no-any-return]
+
+
+class Features(nn.Module):
+    """The convolutional trunk of a discriminator: [N, C, H, W] -> [N, ``outputs``]."""
+
+    def __init__(self, config: ConvolutionalConfig, channels: int, size: int) -> None:
+        super().__init__()
+        halvings, side = levels(size)
+        norm, stem = config.d_norm, config.d_stem
+        widths = [config.d_base_channels * 2**level for level in range(halvings + stem)]
+        widths = [channels, *(min(config.max_channels, width) for width in widths)]
+        blocks: list[nn.Module] = []
+        for level, (inputs, outputs) in enumerate(pairwise(widths)):
+            kernel, stride = (3, 1) if stem and level == 0 else (4, 2)
+            blocks += [spectral(nn.Conv2d(inputs, outputs, kernel, stride, 1), norm)]
+            blocks += [nn.BatchNorm2d(outputs)] if norm == "batch" and level else []
+            blocks += [nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*blocks, nn.Flatten())
+        self.outputs = widths[-1] * side * side
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Flat features."""
+        return self.layers(images)  # type: ignore[no-any-return]
+
+
+class Discriminator(nn.Module):
+    """[N, C, H, W] -> [N] logits."""
+
+    def __init__(self, config: ConvolutionalConfig, image: Shape) -> None:
+        super().__init__()
+        self.features = Features(config, image.channels, image.size)
+        self.last = spectral(nn.Linear(self.features.outputs, 1), config.d_norm)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits."""
+        return self.last(self.features(images)).squeeze(1)  # type: ignore[no-any-return]
+
+
+def initialise(network: nn.Module, std: float | None) -> None:
+    """Weights from N(0, std) and batch norm scales from N(1, std), or PyTorch's defaults.
+
+    A spectrally normalised layer is left alone: its weight has norm 1 whatever it began with.
+    """
+    if std is None:
+        return
+    for module in network.modules():
+        if hasattr(module, "parametrizations"):
+            continue
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(module.weight, 0.0, std)
+        elif isinstance(module, nn.BatchNorm2d) and module.affine:
+            nn.init.normal_(module.weight, 1.0, std)
+
+
+def stages(config: DCGANConfig, image: Shape) -> Iterator[Recipe]:
+    """One stage: the convolutional pair."""
+    recipe = GAN(config)
+    recipe.generator = Generator(config, image)
+    recipe.discriminator = Discriminator(config, image)
+    initialise(recipe, config.initial_std)
+    yield recipe

@@ -1,0 +1,147 @@
+"""Generative adversarial network of fully connected layers. Goodfellow et al. 2014 (1406.2661)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from training.layers import Maxout
+from training.losses import OBJECTIVES, zero_centred_penalty
+from training.recipe import Adam, Batch, Optimizer, Phase, Recipe, Settings, Shape, Terms
+
+ObjectiveName = Literal[
+    "minimax", "nonsaturating", "maximum_likelihood", "least_squares", "hinge", "relativistic"
+]
+
+
+class AdversarialConfig(Settings):
+    """What every adversarial pair has: the game, its penalties, and the two optimisers."""
+
+    latent: int = Field(64, gt=0, description="Z, the length of z")
+    prior: Literal["normal", "uniform"] = Field("normal", description="of z; uniform: [-1, 1)")
+    objective: ObjectiveName = "nonsaturating"
+    d_steps: int = Field(1, gt=0, description="discriminator steps per generator step, k")
+    r1: float = Field(0.0, ge=0, description="gamma of the penalty on real images")
+    r2: float = Field(0.0, ge=0, description="gamma of the penalty on generated images")
+    g_optimizer: Optimizer = Adam()
+    d_optimizer: Optimizer = Adam()
+
+
+class GANConfig(AdversarialConfig):
+    """A pair of multilayer perceptrons."""
+
+    system: Literal["gan"]
+    hidden: int = Field(512, gt=0)
+    discriminator: Literal["leaky_relu", "maxout"] = "leaky_relu"
+    dropout: float = Field(0.0, ge=0, lt=1, description="of the discriminator's hidden units")
+
+
+class Generator(nn.Module):
+    """[N, Z] -> [N, C, H, W] in [-1, 1], through two hidden layers."""
+
+    def __init__(self, latent: int, hidden: int, image: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.latent = latent
+        self.layers = nn.Sequential(
+            nn.Linear(latent, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, image[0] * image[1] * image[2]),
+            nn.Unflatten(1, image),
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Pictures in [-1, 1]."""
+        return self.layers(z).float().tanh()  # type: ignore[no-any-return]
+
+
+def _discriminator(config: GANConfig, pixels: int) -> nn.Module:
+    if config.discriminator == "maxout":  # the paper's: 240 units of 5 pieces
+        hidden: list[nn.Module] = [Maxout(pixels, 240, 5), Maxout(240, 240, 5)]
+        last = nn.Linear(240, 1)
+    else:
+        hidden = [
+            nn.Sequential(nn.Linear(pixels, config.hidden), nn.LeakyReLU(0.2)),
+            nn.Sequential(nn.Linear(config.hidden, config.hidden), nn.LeakyReLU(0.2)),
+        ]
+        last = nn.Linear(config.hidden, 1)
+    dropped = [layer for part in hidden for layer in (part, nn.Dropout(config.dropout))]
+    return nn.Sequential(nn.Flatten(), *dropped, last, nn.Flatten(0))
+
+
+class GAN(Recipe):
+    """The game itself; the systems built on it change the networks or add terms."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+
+    def __init__(self, config: AdversarialConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.objective = OBJECTIVES[config.objective]
+
+    def phases(self) -> tuple[Phase, ...]:
+        """K discriminator steps, then one of the generator. Goodfellow et al. 2014, algorithm 1."""
+        config = self.config
+        return (
+            Phase("d", self.discriminator, self.d_loss, config.d_optimizer, config.d_steps),
+            Phase("g", self.generator, self.g_loss, config.g_optimizer),
+        )
+
+    def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Draws of z from its prior, [N, Z]."""
+        shape, device = (len(batch), self.config.latent), batch.x.device
+        if self.config.prior == "uniform":
+            return (torch.rand(shape, device=device) * 2 - 1,)
+        return (torch.randn(shape, device=device),)
+
+    def logits(self, images: Tensor, batch: Batch) -> Tensor:
+        """D(images), [N] float32; ``batch`` holds what the images are conditioned on."""
+        logits: Tensor = self.discriminator(images)
+        return logits.float()
+
+    def d_loss(self, batch: Batch, images: int) -> Terms:
+        """Tell real from generated."""
+        real = batch.x.detach().requires_grad_(self.config.r1 > 0)
+        with torch.no_grad():
+            fake = self.generator(*self.inputs(batch))
+        fake.requires_grad_(self.config.r2 > 0)
+        real_logits, fake_logits = self.logits(real, batch), self.logits(fake, batch)
+        terms = {"adversarial": self.objective.d(real_logits, fake_logits)}
+        if self.config.r1:
+            terms["r1"] = self.config.r1 / 2 * zero_centred_penalty(real_logits, real)
+        if self.config.r2:
+            terms["r2"] = self.config.r2 / 2 * zero_centred_penalty(fake_logits, fake)
+        return terms | self.d_terms(real_logits, batch)
+
+    def d_terms(self, real_logits: Tensor, batch: Batch) -> Terms:
+        """What else a system asks of its discriminator, given D of the real images."""
+        return {}
+
+    def g_loss(self, batch: Batch, images: int) -> Terms:
+        """Be taken for real."""
+        fake_logits = self.logits(self.generator(*self.inputs(batch)), batch)
+        real_logits = self.logits(batch.x, batch) if self.objective.pairs else fake_logits
+        return {"adversarial": self.objective.g(real_logits, fake_logits)}
+
+    def signals(self, batch: Batch) -> dict[str, Tensor]:
+        """D(x) and D(G(z)) as probabilities."""
+        fake = self.generator(*self.inputs(batch))
+        return {
+            "d_real": self.logits(batch.x, batch).sigmoid().mean(),
+            "d_fake": self.logits(fake, batch).sigmoid().mean(),
+        }
+
+
+def stages(config: GANConfig, image: Shape) -> Iterator[Recipe]:
+    """One stage: the pair of perceptrons."""
+    recipe = GAN(config)
+    size = (image.channels, image.size, image.size)
+    recipe.generator = Generator(config.latent, config.hidden, size)
+    recipe.discriminator = _discriminator(config, image.channels * image.size**2)
+    yield recipe

@@ -1,0 +1,127 @@
+"""A run as one offline HTML page: curves, sample grids over time, and the configuration."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from training.run import Run
+
+GRIDS = 6  # shown at most, spread over the run
+
+# Title, key of a tick, and what one has to know to read it.
+CURVES = (
+    ("Losses", "terms", "Every weighted term; a phase minimises the sum of its own."),
+    (
+        "D(x) and D(G(z))",
+        "signals",
+        "Probability of being real that the discriminator gives to real and to generated images. "
+        "Both near 0.5: it cannot tell. D(G(z)) near 0 for long: it wins.",
+    ),
+    ("Gradient norms", "grad_norm", "Of the last step before each tick, per phase."),
+    ("Learning rates", "rate", "As scheduled."),
+)
+
+STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
+figure { margin: 1.5rem 0; } img { max-width: 100%; background: #fff; }
+.grids { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1rem; }
+.grids img { image-rendering: pixelated; width: 100%; }
+figcaption { color: GrayText; font-size: .9rem; }
+table { border-collapse: collapse; } td { padding: .1rem 1rem .1rem 0; vertical-align: top; }
+pre { padding: 1rem; border: 1px solid GrayText; overflow-x: auto; }
+"""
+
+
+def write_report(run: Run) -> Path:
+    """Draw ``report.html`` anew from what the run folder holds."""
+    rows = list(run.stats())
+    body = [
+        f"<h1>{escape(run.path.name)}</h1>",
+        _summary(rows),
+        _grids(sorted(run.samples.glob("*.png"))),
+        *(_curve(title, key, note, rows) for title, key, note in CURVES),
+        f"<h2>Configuration</h2><pre>{escape(run.config_path.read_text())}</pre>",
+    ]
+    page = (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        f"<title>{escape(run.path.name)}</title><style>{STYLE}</style>{''.join(body)}</html>\n"
+    )
+    partial = run.report_path.with_name(".report.html.partial")
+    partial.write_text(page)
+    partial.replace(run.report_path)
+    return run.report_path
+
+
+def _summary(rows: Sequence[dict[str, Any]]) -> str:
+    if not rows:
+        return "<p>No tick yet.</p>"
+    last = rows[-1]
+    speeds = sorted(row["images_per_s"] for row in rows)
+    facts = [
+        ("Images seen", f"{_images_of_run(rows)[-1]:,}"),
+        ("Stages", str(last["stage"] + 1)),
+        ("Images per second, median", f"{speeds[len(speeds) // 2]:,.0f}"),
+        *((name, f"{value:.4g}") for name, value in (last["terms"] | last["signals"]).items()),
+    ]
+    cells = "".join(f"<tr><td>{escape(k)}</td><td>{escape(v)}</td></tr>" for k, v in facts)
+    return f"<table>{cells}</table>"
+
+
+def _grids(paths: Sequence[Path]) -> str:
+    if not paths:
+        return ""
+    count = min(GRIDS, len(paths))
+    chosen = [paths[round(k * (len(paths) - 1) / max(1, count - 1))] for k in range(count)]
+    figures = "".join(
+        f"<figure>{_image(p.read_bytes())}<figcaption>{_caption(p)}</figcaption></figure>"
+        for p in chosen
+    )
+    return f'<h2>Samples, from the same latents every time</h2><div class="grids">{figures}</div>'
+
+
+def _caption(path: Path) -> str:
+    stage, images = path.stem.split("-")
+    return f"stage {int(stage)}, after {int(images):,} images"
+
+
+def _curve(title: str, key: str, note: str, rows: Sequence[dict[str, Any]]) -> str:
+    series: dict[str, tuple[list[float], list[float]]] = {}
+    for row, images in zip(rows, _images_of_run(rows), strict=True):
+        for name, value in row[key].items():
+            xs, ys = series.setdefault(name, ([], []))
+            xs.append(images / 1000)
+            ys.append(value)
+    if not series:
+        return ""
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    axes = figure.add_subplot()
+    for name, (xs, ys) in series.items():
+        axes.plot(xs, ys, label=name, linewidth=1, marker="." if len(xs) == 1 else None)
+    axes.set_xlabel("thousands of images")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return (
+        f"<h2>{escape(title)}</h2><figure>{_image(buffer.getvalue())}"
+        f"<figcaption>{escape(note)}</figcaption></figure>"
+    )
+
+
+def _images_of_run(rows: Sequence[dict[str, Any]]) -> list[int]:
+    """The images seen by each tick, those of the stages before it included."""
+    ends: dict[int, int] = {row["stage"]: row["images"] for row in rows}  # the last row wins
+    before = {stage: sum(ends[s] for s in ends if s < stage) for stage in ends}
+    return [before[row["stage"]] + row["images"] for row in rows]
+
+
+def _image(png: bytes) -> str:
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(png).decode()}">'

@@ -1,0 +1,236 @@
+"""A run from its configuration to its last checkpoint.
+
+``train`` starts one, ``resume`` goes on with one; both end in ``_go``, which takes the stages one
+after the other through the loop of ``trainer.fit`` and writes what each tick brings.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training import data
+from training.checkpoint import State, checkpoints, load_checkpoint, save_checkpoint
+from training.config import RunConfig, load_config
+from training.data.batches import Batches
+from training.data.dataset import Dataset
+from training.data.progress import progress_bars
+from training.ema import EMA
+from training.errors import CheckpointError
+from training.grid import save_png, sheet
+from training.precision import FABRIC_NAMES, flushed_denormals, resolve
+from training.recipe import Recipe
+from training.recipes import SYSTEMS
+from training.report import write_report
+from training.run import Run, describe, shape_of
+from training.trainer import Tick, build_optimizer, fit
+
+GRID_IMAGES, GRID_COLUMNS = 80, 8
+RECALIBRATION_BATCHES = 40
+
+
+class Watcher(Protocol):
+    """Somebody who wants to see how a run goes."""
+
+    def begin(self, stage: int, images: int, total: int) -> None:
+        """A stage of ``total`` images starts, or goes on from ``images``."""
+
+    def tick(self, tick: Tick, images_per_s: float) -> None:
+        """Another tick."""
+
+
+def train(
+    config: RunConfig, path: Path, watcher: Watcher, stop: Callable[[], bool], devices: int = 1
+) -> bool:
+    """Start a run in a new folder; True when it went to its end.
+
+    Raises:
+        RunExists, DataError, ConfigError, Diverged.
+    """
+    torch.manual_seed(config.schedule.seed)
+    images = load_data(config)
+    recipes = stages(config, images)
+    run = Run.create(path)
+    run.write_dataset(images)
+    run.write_config(config)
+    return _go(run, config, images, recipes, watcher, stop, devices)
+
+
+def resume(path: Path, watcher: Watcher, stop: Callable[[], bool], devices: int = 1) -> bool:
+    """Go on with a run from its newest checkpoint; True when it went to its end.
+
+    Raises:
+        CheckpointError: not a run, or its data has changed.
+        DataError: its data is gone.
+        Diverged: a loss is not finite.
+    """
+    run = Run.open(path)
+    config = load_config(run.config_path)
+    torch.manual_seed(config.schedule.seed)
+    images = load_data(config)
+    recorded = run.dataset()["fingerprint"]
+    if images.fingerprint != recorded:
+        raise CheckpointError(
+            f"{config.data.source} is not the data that {path} learnt from: its fingerprint is "
+            f"{images.fingerprint[:12]}, not {recorded[:12]}; put the images back, or train anew"
+        )
+    return _go(run, config, images, stages(config, images), watcher, stop, devices)
+
+
+def load_data(config: RunConfig) -> Dataset:
+    """The images of a configuration."""
+    with progress_bars() as progress:
+        return data.load(
+            config.data.source,
+            size=config.data.size,
+            channels=config.data.channels,
+            progress=progress,
+        )
+
+
+def stages(config: RunConfig, images: Dataset) -> Iterator[Recipe]:
+    """The stages of a run.
+
+    The first is built at once: what does not fit the data shows before anything is written.
+
+    Raises:
+        ConfigError: the recipe does not fit the data.
+    """
+    recipes = SYSTEMS[config.recipe.system].stages(config.recipe, shape_of(describe(images)))
+    return itertools.chain([next(recipes)], recipes)
+
+
+@flushed_denormals()
+def _go(
+    run: Run,
+    config: RunConfig,
+    images: Dataset,
+    recipes: Iterator[Recipe],
+    watcher: Watcher,
+    stop: Callable[[], bool],
+    devices: int,
+) -> bool:
+    fabric: Fabric | None = None
+    for index, recipe in enumerate(recipes):
+        if fabric is None:
+            config, fabric = _launch(run, config, recipe, images, devices)
+        schedule = config.schedule
+        share = schedule.batch // fabric.world_size
+        batches = Batches(
+            images, share, schedule.seed, fabric.device, fabric.global_rank, fabric.world_size
+        )
+        state = begin(recipe, schedule.ema_kimg, index, fabric.device)
+        found = checkpoints(run.checkpoints, index)
+        if found:
+            load_checkpoint(found[-1], state)
+        if state.images < schedule.images:
+            if fabric.is_global_zero:
+                run.rewind(index, state.images)
+            watcher.begin(index, state.images, schedule.images)
+            _stage(run, config, state, batches, fabric, watcher, stop)
+        if state.images < schedule.images:
+            break
+    if fabric is not None and fabric.is_global_zero:
+        write_report(run)
+    return state.images >= schedule.images
+
+
+def _launch(
+    run: Run, config: RunConfig, recipe: Recipe, images: Dataset, devices: int
+) -> tuple[RunConfig, Fabric]:
+    """Resolve the precision once, write it down, and start the processes."""
+    schedule = config.schedule
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    trial = Batches(images, schedule.batch // schedule.accumulate, schedule.seed, device)
+    recipe.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    precision = resolve(schedule.precision, recipe, trial)
+    config = config.model_copy(
+        update={"schedule": schedule.model_copy(update={"precision": precision})}
+    )
+    run.write_config(config)
+    fabric = Fabric(accelerator=device, devices=devices, precision=FABRIC_NAMES[precision])
+    fabric.launch()
+    return config, fabric
+
+
+def begin(recipe: Recipe, ema_kimg: float, stage: int, device: torch.device) -> State:
+    """A stage before its first step: optimisers built, the average equal to the generator."""
+    recipe.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    recipe.train()
+    optimizers = {p.name: build_optimizer(p.optimizer, p.learns) for p in recipe.phases()}
+    return State(recipe, EMA(recipe.generator, ema_kimg * 1000), optimizers, stage=stage)
+
+
+def _stage(
+    run: Run,
+    config: RunConfig,
+    state: State,
+    batches: Batches,
+    fabric: Fabric,
+    watcher: Watcher,
+    stop: Callable[[], bool],
+) -> None:
+    """One stage of the loop: what is written at ticks, and a checkpoint however it ends."""
+    schedule = config.schedule
+    kept = before = state.images
+    then = time.perf_counter()
+    for tick in fit(state, batches, schedule, fabric, stop):
+        seconds, images = time.perf_counter() - then, tick.images - before
+        if fabric.is_global_zero:
+            _record(run, state.stage, tick, images, seconds)
+            watcher.tick(tick, images / seconds)
+            if kept + schedule.checkpoint_kimg * 1000 <= tick.images < schedule.images:
+                _keep(run, state, batches, schedule.seed)
+                kept = tick.images
+        before, then = tick.images, time.perf_counter()  # what was written is not training
+    if fabric.is_global_zero:
+        _keep(run, state, batches, schedule.seed)
+    fabric.barrier()
+
+
+def _record(run: Run, stage: int, tick: Tick, images: int, seconds: float) -> None:
+    """Add a line to stats.jsonl: ``images`` were trained on in the last ``seconds``."""
+    speed = {"seconds": round(seconds, 3), "images_per_s": round(images / seconds, 1)}
+    row = {"stage": stage, **asdict(tick), **speed}
+    with run.stats_path.open("a") as stream:
+        stream.write(json.dumps(row) + "\n")
+
+
+def _keep(run: Run, state: State, batches: Batches, seed: int) -> None:
+    """A sample grid from the same inputs every time, and a checkpoint."""
+    pictures = sample_grid(state, batches, seed)
+    path = run.samples / f"{state.stage:02d}-{state.images:010d}.png"
+    save_png(sheet(pictures, GRID_COLUMNS), path)
+    save_checkpoint(state, run.checkpoints)
+
+
+@torch.no_grad()
+def sample_grid(state: State, batches: Batches, seed: int) -> NDArray[np.uint8]:
+    """Pictures of the averaged generator, whose batch-norm statistics are estimated first.
+
+    Returns:
+        uint8 [N, H, W, C], in order of the classes.
+    """
+    devices = [batches.device] if batches.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        recipe = state.recipe
+        state.ema.recalibrate(recipe.inputs(batches.batch(k)) for k in range(RECALIBRATION_BATCHES))
+        return to_uint8(state.ema.module(*recipe.inputs(batches.fixed(GRID_IMAGES))))
+
+
+def to_uint8(pictures: Tensor) -> NDArray[np.uint8]:
+    """Floats [N, C, H, W] in [-1, 1] to uint8 [N, H, W, C]."""
+    levels = ((pictures.float() + 1) * 127.5).clamp(0, 255).round()
+    return levels.permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()

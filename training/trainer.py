@@ -1,0 +1,165 @@
+"""The training loop: one, for every system. It never asks which system it trains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from training.checkpoint import State
+from training.config import ScheduleConfig
+from training.data.batches import Batches
+from training.errors import Diverged
+from training.log import Log
+from training.recipe import Adam, Batch, Phase, Sgd
+
+
+@dataclass
+class Tick:
+    """What happened since the tick before; every value is a mean or the latest one."""
+
+    images: int
+    terms: dict[str, float] = field(default_factory=dict)
+    signals: dict[str, float] = field(default_factory=dict)
+    grad_norm: dict[str, float] = field(default_factory=dict)
+    rate: dict[str, float] = field(default_factory=dict)
+
+
+def build_optimizer(settings: Adam | Sgd, network: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser that a phase asks for as data."""
+    parameters = network.parameters()
+    match settings:
+        case Adam():
+            betas = (settings.beta1, settings.beta2)
+            return torch.optim.Adam(parameters, settings.lr, betas, fused=True)
+        case Sgd():
+            return torch.optim.SGD(parameters, settings.lr, settings.momentum)
+
+
+def fit(
+    state: State,
+    batches: Batches,
+    schedule: ScheduleConfig,
+    fabric: Fabric,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Tick]:
+    """Train a stage to its end, or until ``stop``, yielding at each tick and at the end.
+
+    Between two ticks nothing waits for the device. A stop between two ticks yields nothing: the
+    tick goes on after the resume.
+
+    Raises:
+        Diverged: something is not finite; names it.
+    """
+    log = state.log
+    tick_images = max(schedule.batch, round(schedule.tick_kimg * 1000))
+    while state.images < schedule.images and not stop():
+        for phase in state.recipe.phases():
+            for _ in range(phase.repeats):
+                step(phase, state, batches, schedule, fabric, log)
+        state.images += schedule.batch
+        state.ema.update(state.recipe.generator, schedule.batch, state.images)
+        if state.images // tick_images > (state.images - schedule.batch) // tick_images:
+            tick = measure(state, batches)
+            log.clear()
+            yield tick
+    if log.counts:
+        tick = measure(state, batches)  # also before a stop: a diverged state is not to be kept
+        if state.images >= schedule.images:
+            log.clear()
+            yield tick
+
+
+def step(
+    phase: Phase,
+    state: State,
+    batches: Batches,
+    schedule: ScheduleConfig,
+    fabric: Fabric,
+    log: Log,
+) -> None:
+    """One optimiser step of one phase, on a fresh batch."""
+    state.recipe.requires_grad_(False)
+    phase.learns.requires_grad_(True)
+    optimizer = state.optimizers[phase.name]
+    rate = phase.optimizer.rate(state.images / schedule.images)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad(set_to_none=True)
+    for part in split(batches.batch(state.batches), schedule.accumulate):
+        with fabric.autocast():
+            terms = phase.loss(part, state.images)
+        total = torch.stack([term.float() for term in terms.values()]).sum()
+        fabric.backward(total / schedule.accumulate)
+        log.add(phase.name, terms)
+    average_gradients(phase.learns, fabric)
+    optimizer.step()
+    state.batches += 1
+    log.rate[phase.name] = rate
+
+
+def split(batch: Batch, parts: int) -> list[Batch]:
+    """The batch in ``parts`` of nearly equal size."""
+    if parts == 1:
+        return [batch]
+    pieces = {name: value.chunk(parts) for name, value in vars(batch).items() if value is not None}
+    return [
+        Batch(**{name: chunks[k] for name, chunks in pieces.items()})
+        for k in range(len(pieces["x"]))
+    ]
+
+
+def average_gradients(network: nn.Module, fabric: Fabric) -> None:
+    """The mean of the gradients over all processes, in one message."""
+    if fabric.world_size == 1:
+        return
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    flat = fabric.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
+    assert isinstance(flat, Tensor)
+    for gradient, piece in zip(
+        gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True
+    ):
+        gradient.copy_(piece.view_as(gradient))
+
+
+def measure(state: State, batches: Batches) -> Tick:
+    """What happened since the last tick.
+
+    Raises:
+        Diverged: a loss, a gradient or a signal is not finite.
+    """
+    tick = Tick(state.images, state.log.means(), rate=dict(state.log.rate))
+    refuse_divergence({name: tick.terms[name] for name in state.log.suspects()}, state.images)
+    for phase in state.recipe.phases():
+        norms = [p.grad.norm() for p in phase.learns.parameters() if p.grad is not None]
+        tick.grad_norm[phase.name] = float(torch.stack(norms).norm()) if norms else 0.0
+    refuse_divergence({f"{k}/gradient norm": v for k, v in tick.grad_norm.items()}, state.images)
+    tick.signals = watch(state, batches)
+    refuse_divergence(tick.signals, state.images)
+    return tick
+
+
+def refuse_divergence(values: dict[str, float], images: int) -> None:
+    """Raise Diverged, with the name, if one of the values is not finite."""
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise Diverged(
+                f"{name} became {value} before {images} images; the last checkpoint is kept. Train "
+                "anew with a lower learning rate in that phase, or in float32 "
+                "(--set schedule.precision=float32)"
+            )
+
+
+@torch.no_grad()
+def watch(state: State, batches: Batches) -> dict[str, float]:
+    """The recipe's signals, without a trace on the training: eval mode, random state kept."""
+    devices = [batches.device] if batches.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        state.recipe.eval()
+        signals = state.recipe.signals(batches.batch(state.batches))
+        state.recipe.train()
+    return {name: float(value) for name, value in signals.items()}
