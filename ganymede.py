@@ -71,7 +71,9 @@ def _load(name: str, entry: Entry) -> typer.Typer | Callable[..., Any]:
         missing = (error.name or "").partition(".")[0]
         if missing in {"training", "export", "service"}:
             raise
-        _fail(f"`ganymede {name}` needs {missing}: pip install 'ganymede[{entry.extra}]'")
+        _fail(
+            f"`ganymede {name}` needs {missing}: pip install -e '.[{entry.extra}]' in the checkout"
+        )
     return found
 
 

@@ -160,4 +160,6 @@ def _say(console: Console, line: str) -> None:
 
 
 def _missing(command: str, error: ModuleNotFoundError, extra: str) -> MissingPackage:
-    return MissingPackage(f"`{command}` needs {error.name}: pip install 'ganymede[{extra}]'")
+    return MissingPackage(
+        f"`{command}` needs {error.name}: pip install -e '.[{extra}]' in the checkout"
+    )

@@ -19,7 +19,8 @@ def onnxruntime() -> ModuleType:
         import onnxruntime as runtime
     except ImportError as error:
         raise MissingPackage(
-            "ONNX Runtime is not installed: pip install 'ganymede[cpu]' (or 'ganymede[gpu]')"
+            "ONNX Runtime is not installed: pip install onnxruntime, or for CUDA "
+            "'onnxruntime-gpu[cuda,cudnn]'"
         ) from error
     module: ModuleType = runtime
     return module

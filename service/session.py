@@ -30,7 +30,8 @@ try:
     import onnxruntime as ort
 except ImportError as error:
     raise RuntimeUnusable(
-        "ONNX Runtime is not installed: pip install 'ganymede[cpu]', or 'ganymede[gpu]' for CUDA"
+        "ONNX Runtime is not installed: pip install onnxruntime, or for CUDA "
+        "'onnxruntime-gpu[cuda,cudnn]'"
     ) from error
 
 __all__ = ["GraphMismatch", "OrtSession", "Provider", "Rows", "buckets", "choose_provider"]
@@ -210,7 +211,7 @@ def choose_provider(asked: Literal["auto", "cpu", "cuda"]) -> Provider:
         raise RuntimeUnusable(
             "onnxruntime and onnxruntime-gpu are both installed, and overwrite each other's files. "
             "Repair: pip uninstall --yes onnxruntime onnxruntime-gpu, then "
-            "pip install 'ganymede[gpu]' (CUDA) or pip install 'ganymede[cpu]'"
+            "pip install 'onnxruntime-gpu[cuda,cudnn]' (CUDA) or pip install onnxruntime"
         )
     if asked == "cpu":
         return "cpu"
@@ -239,7 +240,7 @@ def _cuda_obstacle() -> str | None:
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         return (
             "this ONNX Runtime is built without it (pip uninstall --yes onnxruntime, then "
-            "pip install 'ganymede[gpu]')"
+            "pip install 'onnxruntime-gpu[cuda,cudnn]')"
         )
     # Finds the libraries of NVIDIA's Python packages; prints, rather than logs, what it misses.
     with contextlib.redirect_stdout(io.StringIO()) as printed:

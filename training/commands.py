@@ -21,7 +21,6 @@ Setting = Annotated[
     list[str] | None, typer.Option("--set", help="A setting over the preset: schedule.kimg=200.")
 ]
 Budget = Annotated[str | None, typer.Option(help="Stop cleanly after this long: 90s, 10m, 1.5h.")]
-Devices = Annotated[int, typer.Option(min=1, help="Processes (CPU) or GPUs to train on.")]
 
 
 def train(
@@ -33,7 +32,6 @@ def train(
         Path | None, typer.Option(help="The run folder; by default the next in runs/.")
     ] = None,
     time_budget: Budget = None,
-    devices: Devices = 1,
 ) -> None:
     """Train a preset; the run folder's path is the one line on standard output."""
     if preset is None:
@@ -41,18 +39,17 @@ def train(
     config = load_preset(preset, settings or ())
     path = out or new_run_path(config.preset, Path("runs"))
     with Stop(parse_duration(time_budget)) as stop, ProgressBar(path.name) as bar:
-        finished = train_run(config, path, bar, stop, devices)
+        finished = train_run(config, path, bar, stop)
     _tell(path, finished, stop)
 
 
 def resume(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     time_budget: Budget = None,
-    devices: Devices = 1,
 ) -> None:
     """Go on with a run from its newest checkpoint."""
     with Stop(parse_duration(time_budget)) as stop, ProgressBar(run.name) as bar:
-        finished = resume_run(run, bar, stop, devices)
+        finished = resume_run(run, bar, stop)
     _tell(run, finished, stop)
 
 

@@ -21,8 +21,9 @@ CURVES = (
     (
         "D(x) and D(G(z))",
         "signals",
-        "Probability of being real that the discriminator gives to real and to generated images. "
-        "Both near 0.5: it cannot tell. D(G(z)) near 0 for long: it wins.",
+        "Sigmoid of the discriminator's logits on real and on generated images: with the losses of "
+        "the logistic kind, the probability of being real. Both near 0.5: it cannot tell. D(G(z)) "
+        "near 0 for long: it wins.",
     ),
     ("Gradient norms", "grad_norm", "Of the last step before each tick, per phase."),
     ("Learning rates", "rate", "As scheduled."),

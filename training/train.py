@@ -50,9 +50,7 @@ class Watcher(Protocol):
         """Another tick."""
 
 
-def train(
-    config: RunConfig, path: Path, watcher: Watcher, stop: Callable[[], bool], devices: int = 1
-) -> bool:
+def train(config: RunConfig, path: Path, watcher: Watcher, stop: Callable[[], bool]) -> bool:
     """Start a run in a new folder; True when it went to its end.
 
     Raises:
@@ -64,10 +62,10 @@ def train(
     run = Run.create(path)
     run.write_dataset(images)
     run.write_config(config)
-    return _go(run, config, images, recipes, watcher, stop, devices)
+    return _go(run, config, images, recipes, watcher, stop)
 
 
-def resume(path: Path, watcher: Watcher, stop: Callable[[], bool], devices: int = 1) -> bool:
+def resume(path: Path, watcher: Watcher, stop: Callable[[], bool]) -> bool:
     """Go on with a run from its newest checkpoint; True when it went to its end.
 
     Raises:
@@ -85,7 +83,7 @@ def resume(path: Path, watcher: Watcher, stop: Callable[[], bool], devices: int 
             f"{config.data.source} is not the data that {path} learnt from: its fingerprint is "
             f"{images.fingerprint[:12]}, not {recorded[:12]}; put the images back, or train anew"
         )
-    return _go(run, config, images, stages(config, images), watcher, stop, devices)
+    return _go(run, config, images, stages(config, images), watcher, stop)
 
 
 def load_data(config: RunConfig) -> Dataset:
@@ -119,37 +117,33 @@ def _go(
     recipes: Iterator[Recipe],
     watcher: Watcher,
     stop: Callable[[], bool],
-    devices: int,
 ) -> bool:
-    fabric: Fabric | None = None
-    for index, recipe in enumerate(recipes):
-        if fabric is None:
-            config, fabric = _launch(run, config, recipe, images, devices)
-        schedule = config.schedule
-        share = schedule.batch // fabric.world_size
-        batches = Batches(
-            images, share, schedule.seed, fabric.device, fabric.global_rank, fabric.world_size
-        )
-        state = begin(recipe, schedule.ema_kimg, index, fabric.device)
-        found = checkpoints(run.checkpoints, index)
-        if found:
-            load_checkpoint(found[-1], state)
-        if state.images < schedule.images:
-            if fabric.is_global_zero:
+    """Take the stages through the loop, each from its newest checkpoint; True at the end."""
+    first = next(recipes)
+    config, fabric = _settle(run, config, first, images)
+    schedule = config.schedule
+    batches = Batches(images, schedule.batch, schedule.seed, fabric.device)
+    try:
+        for index, recipe in enumerate(itertools.chain([first], recipes)):
+            state = begin(recipe, schedule.ema_kimg, index, fabric.device)
+            found = checkpoints(run.checkpoints, index)
+            if found:
+                load_checkpoint(found[-1], state)
+            if state.images < schedule.images:
                 run.rewind(index, state.images)
-            watcher.begin(index, state.images, schedule.images)
-            _stage(run, config, state, batches, fabric, watcher, stop)
-        if state.images < schedule.images:
-            break
-    if fabric is not None and fabric.is_global_zero:
+                watcher.begin(index, state.images, schedule.images)
+                _stage(run, config, state, batches, fabric, watcher, stop)
+            if state.images < schedule.images:
+                return False
+    finally:  # also of a run that diverged: there its curves are worth most
         write_report(run)
-    return state.images >= schedule.images
+    return True
 
 
-def _launch(
-    run: Run, config: RunConfig, recipe: Recipe, images: Dataset, devices: int
+def _settle(
+    run: Run, config: RunConfig, recipe: Recipe, images: Dataset
 ) -> tuple[RunConfig, Fabric]:
-    """Resolve the precision once, write it down, and start the processes."""
+    """Resolve device and precision once, and write the precision down."""
     schedule = config.schedule
     device = "cuda" if torch.cuda.is_available() else "cpu"
     trial = Batches(images, schedule.batch // schedule.accumulate, schedule.seed, device)
@@ -159,9 +153,7 @@ def _launch(
         update={"schedule": schedule.model_copy(update={"precision": precision})}
     )
     run.write_config(config)
-    fabric = Fabric(accelerator=device, devices=devices, precision=FABRIC_NAMES[precision])
-    fabric.launch()
-    return config, fabric
+    return config, Fabric(accelerator=device, devices=1, precision=FABRIC_NAMES[precision])
 
 
 def begin(recipe: Recipe, ema_kimg: float, stage: int, device: torch.device) -> State:
@@ -187,16 +179,13 @@ def _stage(
     then = time.perf_counter()
     for tick in fit(state, batches, schedule, fabric, stop):
         seconds, images = time.perf_counter() - then, tick.images - before
-        if fabric.is_global_zero:
-            _record(run, state.stage, tick, images, seconds)
-            watcher.tick(tick, images / seconds)
-            if kept + schedule.checkpoint_kimg * 1000 <= tick.images < schedule.images:
-                _keep(run, state, batches, schedule.seed)
-                kept = tick.images
+        _record(run, state.stage, tick, images, seconds)
+        watcher.tick(tick, images / seconds)
+        if kept + schedule.checkpoint_kimg * 1000 <= tick.images < schedule.images:
+            _keep(run, state, batches, schedule.seed)
+            kept = tick.images
         before, then = tick.images, time.perf_counter()  # what was written is not training
-    if fabric.is_global_zero:
-        _keep(run, state, batches, schedule.seed)
-    fabric.barrier()
+    _keep(run, state, batches, schedule.seed)
 
 
 def _record(run: Run, stage: int, tick: Tick, images: int, seconds: float) -> None:

@@ -185,7 +185,7 @@ def test_runtime_that_is_missing_is_named(
     call: Call, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingPackage, match=r"pip install 'ganymede\[cpu\]'"):
+    with pytest.raises(MissingPackage, match=r"pip install onnxruntime"):
         call("sample", "animals", "--models", models, "--out", tmp_path / "a.png")
 
 
@@ -218,5 +218,5 @@ def test_export_without_torch_says_what_to_install(
     monkeypatch.setitem(sys.modules, "onnx", None)
     for module in ("export.build", "export.to_onnx"):
         monkeypatch.delitem(sys.modules, module, raising=False)
-    with pytest.raises(MissingPackage, match=r"needs onnx: pip install 'ganymede\[export,cpu\]'"):
+    with pytest.raises(MissingPackage, match=r"needs onnx: pip install -e"):
         call("export", tmp_path, "--name", "x")

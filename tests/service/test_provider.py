@@ -56,7 +56,7 @@ def test_without_a_gpu_build_auto_is_the_cpu_and_cuda_is_refused(
     listed = ["CPUExecutionProvider"]
     monkeypatch.setattr(ort, "get_available_providers", lambda: listed)
     assert choose_provider("auto") == "cpu"
-    with pytest.raises(RuntimeUnusable, match=r"pip install 'ganymede\[gpu\]'"):
+    with pytest.raises(RuntimeUnusable, match=r"pip install 'onnxruntime-gpu"):
         choose_provider("cuda")
 
 
