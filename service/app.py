@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from service import __version__, cards, documentation
 from service.config import ServiceConfig
-from service.errors import NotReady, ServiceError, UnknownModel
+from service.errors import MethodNotAllowed, NotReady, ServiceError, UnknownModel
 from service.generate import PARSED_INLINE_BYTES, Conditions, aside, generate
 from service.metrics import Metrics
 from service.middleware import (
@@ -23,13 +23,14 @@ from service.middleware import (
     LimitBody,
     Observe,
     UnderRootPath,
+    arrives_within,
     cancelled_when_gone,
     header,
 )
 from service.negotiation import Form, negotiate
 from service.page import asset, page
-from service.parsing import parse_body, parse_query, require_json
-from service.problems import plain_problem, refuse
+from service.parsing import parse_body, parse_query, parse_version, require_json
+from service.problems import refuse
 from service.replies import Reply
 from service.repository import Repository
 from service.schemas import GenerateQuery, Health, ImageFormat
@@ -80,9 +81,10 @@ def create_app(
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.config, app.state.repository, app.state.metrics = config, models, metrics
-    app.state.stopping = False
+    app.state.stopping, app.state.reading = False, set()
     app.include_router(router)
     app.add_exception_handler(ServiceError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
@@ -128,13 +130,15 @@ def route(path: str, method: str = "GET") -> Callable[[Route], Route]:
 @route("/generate", "POST")
 async def generate_images(request: Request) -> Response:
     """Generate pictures. ``Accept`` is the container, ``format`` the encoding of each image."""
-    require_json(request.headers.get("content-type"), request.headers.get("content-encoding"))
+    scope, state = request.scope, request.app.state
+    require_json(header(scope, b"content-type"), header(scope, b"content-encoding"))
     try:
-        body = await request.body()
+        async with arrives_within(state.config.timeout_s, state.reading):
+            body = await request.body()
     except ClientDisconnect:
         raise ClientGone from None
     asked = await aside(len(body) > PARSED_INLINE_BYTES, parse_body, body)
-    form = negotiate(header(request.scope, b"accept"), asked.format)
+    form = negotiate(header(scope, b"accept"), asked.format)
     return await _generate(request, asked.model, asked, form)
 
 
@@ -182,13 +186,15 @@ async def list_models(request: Request) -> Response:
 @route("/models/{name}")
 async def show_model(request: Request, name: str) -> Response:
     """One model: its card and its whole manifest."""
-    return _json(cards.model_page(_repository(request), name, _root_path(request)))
+    version = parse_version(request.query_params.multi_items())
+    return _json(cards.model_page(_repository(request), name, version, _root_path(request)))
 
 
 @route("/models/{name}/preview.png")
 async def show_preview(request: Request, name: str) -> Response:
     """A picture of the model's pictures, as its bundle brings it."""
-    model = _repository(request).get(name, None)
+    version = parse_version(request.query_params.multi_items())
+    model = _repository(request).get(name, version)
     tags = header(request.scope, b"if-none-match")
     return _response(await asyncio.to_thread(cards.preview, model, tags))
 
@@ -283,14 +289,11 @@ async def _refuse(request: Request, error: Exception) -> Response:
 async def _refuse_route(request: Request, error: Exception) -> Response:
     """No such page, or not with this method: what the framework refuses by itself."""
     assert isinstance(error, HTTPException)
-    request_id: str = request.scope["request_id"]
     if error.status_code == 404:
         missing = UnknownModel(
             f"there is no page {request.url.path}: see {_root_path(request)}/docs"
         )
         return await _refuse(request, missing)
-    headers = dict(error.headers or {})
-    detail = f"{request.method} is not answered here"
-    if "Allow" in headers:
-        detail += f": use {headers['Allow']}"
-    return _response(plain_problem(error.status_code, error.detail, detail, request_id, headers))
+    allowed = (error.headers or {})["Allow"]  # 405: it raises no third status
+    detail = f"{request.method} is not answered here: use {allowed}"
+    return await _refuse(request, MethodNotAllowed(detail, allowed=allowed.split(", ")))

@@ -12,7 +12,7 @@ from export.manifest import Label, Scalar
 from service.config import ServiceConfig
 from service.errors import ServiceError, UnknownModel
 from service.model import Model
-from service.replies import Reply
+from service.replies import Reply, matches
 from service.repository import Repository
 from service.schemas import ModelCard, ModelList, ModelPage
 
@@ -23,20 +23,20 @@ def model_list(repository: Repository, config: ServiceConfig, root_path: str) ->
     for model in repository.models():
         versions.setdefault(model.manifest.name, []).append(model)
     default = _default_name(repository)
-    cards = [ModelCard(**_card(each, default, root_path)) for each in versions.values()]
+    cards = [ModelCard(**_card(each[-1], each, default, root_path)) for each in versions.values()]
     limits = {"max_images": config.max_images, "max_body_bytes": config.max_body_bytes}
     return ModelList(models=cards, limits=limits)
 
 
-def model_page(repository: Repository, name: str, root_path: str) -> ModelPage:
-    """One model's card and manifest.
+def model_page(repository: Repository, name: str, version: int | None, root_path: str) -> ModelPage:
+    """One model's card and manifest, in the version that is pinned or answers.
 
     Raises:
-        UnknownModel: there is none of that name.
+        UnknownModel: there is none of that name and version.
     """
-    chosen = repository.get(name)
+    chosen = repository.get(name, version)
     versions = [model for model in repository.models() if model.manifest.name == name]
-    card = _card(versions, _default_name(repository), root_path)
+    card = _card(chosen, versions, _default_name(repository), root_path)
     return ModelPage(**card, manifest=chosen.manifest.model_dump(mode="json"))
 
 
@@ -57,7 +57,7 @@ def preview(model: Model, known_tags: str | None) -> Reply:
         ) from None
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "public, max-age=60"}
-    if known_tags is not None and etag in known_tags:
+    if matches(known_tags, etag):
         return Reply(304, headers=headers)
     media_type = mimetypes.guess_type(manifest.preview)[0] or "image/png"
     return Reply(200, body, headers | {"Content-Type": media_type})
@@ -70,14 +70,17 @@ def _default_name(repository: Repository) -> str | None:
         return None
 
 
-def _card(versions: Sequence[Model], default: str | None, root_path: str) -> dict[str, Any]:
-    """The members of a card, from a model's versions in ascending order."""
-    model = versions[-1]
+def _card(
+    model: Model, versions: Sequence[Model], default: str | None, root_path: str
+) -> dict[str, Any]:
+    """The members of a model's card; ``versions`` are all that there are, in ascending order."""
+    pin = "" if model is versions[-1] else f"&version={model.manifest.version}"
     manifest = model.manifest
     inputs = manifest.graph("generate").inputs if "generate" in manifest.tasks else ()
     classes = next((list(entry.classes) for entry in inputs if isinstance(entry, Label)), None)
     name = quote(manifest.name)
-    drawn = f"{root_path}/generate/{name}.png?seed=0&num_images=9" if inputs else None
+    drawn = f"{root_path}/generate/{name}.png?seed=0&num_images=9{pin}" if inputs else None
+    brought = f"{root_path}/models/{name}/preview.png{pin.replace('&', '?')}"
     return {
         "name": manifest.name,
         "version": manifest.version,
@@ -92,6 +95,6 @@ def _card(versions: Sequence[Model], default: str | None, root_path: str) -> dic
             for entry in inputs
             if isinstance(entry, Scalar)
         },
-        "preview": f"{root_path}/models/{name}/preview.png" if manifest.preview else drawn,
+        "preview": brought if manifest.preview else drawn,
         "licence": manifest.licence.name,
     }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import math
+import os
 import signal
 import socket
 from pathlib import Path
@@ -17,6 +20,7 @@ from service.app import create_app
 from service.config import InvalidSetting, ServiceConfig, load_config
 
 BACKLOG = 2048  # connections that wait to be accepted
+BODY_GRACE_S = 1.0  # for bodies that are still being sent when the service stops
 
 
 def _help(setting: str) -> str | None:
@@ -59,6 +63,21 @@ def serve(
         raise server.failure
 
 
+def _settings() -> str:
+    """Every setting, a line each, for the help."""
+    lines = []
+    for name, field in ServiceConfig.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        if isinstance(default, tuple):
+            default = ", ".join(map(str, default))
+        shown = "" if default in (None, "") else f" ({default})"
+        lines.append(f"GANYMEDE_{name.upper()}  {field.description}{shown}")
+    return "\n".join(lines)
+
+
+serve.__doc__ = f"{inspect.cleandoc(serve.__doc__ or '')}\n\n\b\n{_settings()}"
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket.
 
@@ -70,8 +89,11 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = found[0]
         return socket.create_server(address, family=family, backlog=BACKLOG)
     except OSError as error:
+        # create_server adds the address to strerror, and getaddrinfo has numbers of its own.
+        named = isinstance(error, socket.gaierror)
+        reason = error.strerror if named else os.strerror(error.errno or 0)
         raise InvalidSetting(
-            f"cannot listen on {host}:{port} ({error.strerror}): stop what listens there, or "
+            f"cannot listen on {host}:{port} ({reason}): stop what listens there, or "
             "choose another with --port or --host"
         ) from error
 
@@ -108,6 +130,14 @@ class Server(uvicorn.Server):
         """Listen; the models load meanwhile, so that the health pages answer at once."""
         await super().startup(sockets)
         self._app.state.starting.add_done_callback(lambda _: self._models_loaded(sockets or []))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop, without waiting long for bodies that are still being sent."""
+        soon = asyncio.get_running_loop().time() + BODY_GRACE_S
+        for deadline in self._app.state.reading:
+            if not deadline.expired():
+                deadline.reschedule(min(soon, deadline.when()))
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take readiness away, then stop."""

@@ -20,6 +20,7 @@ from service.errors import (
     NotAcceptable,
     NotReady,
     QueueFull,
+    RequestTimeout,
     ServiceError,
     TooLarge,
     UnknownModel,
@@ -146,11 +147,13 @@ def _request_body() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
-def _query_parameters() -> dict[str, Any]:
-    """The query of the plain URL, from the schema that reads it."""
+def _query_parameters(*only: str) -> dict[str, Any]:
+    """The query of the plain URL, or some of it, from the schema that reads it."""
     properties = GenerateQuery.model_json_schema(ref_template=_REFERENCE)["properties"]
     parameters = []
     for name, schema in properties.items():
+        if only and name not in only:
+            continue
         described = {key: schema[key] for key in ("anyOf",)}
         kinds = [kind for kind in described["anyOf"] if kind != {"type": "null"}]
         one = kinds[0] if len(kinds) == 1 else {"type": "array", "items": {"type": "string"}}
@@ -161,7 +164,7 @@ def _query_parameters() -> dict[str, Any]:
 
 
 _BUSY = (QueueFull, DeadlineUnmeetable, InferenceFailed, NotReady, DeadlineExceeded)
-_READING = (MalformedRequest, NotAcceptable, TooLarge, UnsupportedMedia)
+_READING = (MalformedRequest, NotAcceptable, RequestTimeout, TooLarge, UnsupportedMedia)
 _OPERATIONS: dict[str, dict[str, Any]] = {
     "generate_images": {
         "summary": "Generate pictures",
@@ -184,12 +187,14 @@ _OPERATIONS: dict[str, dict[str, Any]] = {
     "show_model": {
         "summary": "Show a model",
         "tags": ["models"],
-        "responses": _answers(ModelPage, UnknownModel, NotReady),
+        "openapi_extra": _query_parameters("version"),
+        "responses": _answers(ModelPage, UnknownModel, InvalidInput, NotReady),
     },
     "show_preview": {
         "summary": "Show a model's preview",
         "tags": ["models"],
-        "responses": _sends("image/png", UnknownModel, NotReady),
+        "openapi_extra": _query_parameters("version"),
+        "responses": _sends("image/png", UnknownModel, InvalidInput, NotReady),
     },
     "show_live": {
         "summary": "Is the process alive?",

@@ -6,7 +6,9 @@ The tree; each is answered as RFC 9457 ``application/problem+json``::
       x MalformedRequest     400  the body is not what its Content-Type says
       x Unauthorized         401  an API key is asked for, and none or a wrong one came
       x UnknownModel         404  no such model, version or page
+      x MethodNotAllowed     405  a page that answers other methods; Allow
       x NotAcceptable        406  no way to answer in the form asked for
+      x RequestTimeout       408  the body did not arrive in time
       x TooLarge             413  the body or the picture is larger than the limit
       x UnsupportedMedia     415  a kind of body or file that is not read here
       x InvalidInput         422  the values do not fit the model
@@ -34,6 +36,7 @@ class ServiceError(Exception):
 
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
+    closes: ClassVar[bool] = False  # the connection, as the rest of the body is not waited for
 
     def __init__(self, detail: str, *, retry_after_s: float | None = None, **extra: Any) -> None:  # noqa: ANN401
         super().__init__(detail)
@@ -53,9 +56,10 @@ class ServiceError(Exception):
 
     def headers(self) -> dict[str, str]:
         """The headers that belong to the refusal."""
-        if self.retry_after_s is None:
-            return {}
-        return {"Retry-After": str(max(1, math.ceil(self.retry_after_s)))}
+        headers = {"Connection": "close"} if self.closes else {}
+        if self.retry_after_s is not None:
+            headers["Retry-After"] = str(max(1, math.ceil(self.retry_after_s)))
+        return headers
 
 
 class MalformedRequest(ServiceError):
@@ -76,16 +80,32 @@ class UnknownModel(ServiceError):
     status, title = 404, "Not found"
 
 
+class MethodNotAllowed(ServiceError):
+    """A page that answers other methods."""
+
+    status, title = 405, "Method not allowed"
+
+    def headers(self) -> dict[str, str]:
+        """Allow, from the member ``allowed``."""
+        return super().headers() | {"Allow": ", ".join(self.extra.get("allowed", ()))}
+
+
 class NotAcceptable(ServiceError):
     """No way to answer in the form asked for."""
 
     status, title = 406, "Not acceptable"
 
 
+class RequestTimeout(ServiceError):
+    """The body did not arrive in time."""
+
+    status, title, closes = 408, "Request timeout", True
+
+
 class TooLarge(ServiceError):
     """The body or the picture is larger than the limit."""
 
-    status, title = 413, "Too large"
+    status, title, closes = 413, "Too large", True
 
 
 class UnsupportedMedia(ServiceError):

@@ -37,7 +37,8 @@ def scan(folders: Iterable[Path]) -> tuple[dict[Identity, Found], tuple[Failure,
     failures = []
     for folder in folders:
         if not os.path.isdir(folder):  # unlike Path.is_dir, never raises
-            failures.append(Failure(folder, "is no folder: create it, or set GANYMEDE_MODELS"))
+            why = "is a file, not a folder" if os.path.exists(folder) else "is no folder: create it"
+            failures.append(Failure(folder, f"{why}, or set GANYMEDE_MODELS"))
             continue
         for path in find_bundles(folder):
             identity = path.parent.name, int(path.name)

@@ -18,7 +18,7 @@ from service.metrics import Phase
 from service.model import Model
 from service.negotiation import Form
 from service.planning import plan
-from service.replies import Facts, Rendered, Reply, render
+from service.replies import Facts, Rendered, Reply, matches, render
 from service.schemas import GenerateQuery, GenerateRequest
 
 # Above these the work leaves the event loop: a thread costs about 0.1 ms, which is what these cost.
@@ -41,6 +41,7 @@ class Progress:
     model: str = ""
     version: int = 0
     images: int = 0
+    start: float = field(default_factory=perf_counter)
     phases_s: dict[Phase, float] = field(default_factory=dict)
 
 
@@ -69,11 +70,10 @@ async def generate(
     Raises:
         InvalidInput, QueueFull, DeadlineUnmeetable, NotReady, DeadlineExceeded, InferenceFailed.
     """
-    start = perf_counter()
     given = isinstance(request, GenerateRequest) and request.latents is not None
     facts = await aside(given, _facts, model, request, conditions.form, config)
     headers = facts.headers() | _caching(model, facts, request, conditions)
-    if _matches(conditions.known_tags, headers.get("ETag")):
+    if matches(conditions.known_tags, headers.get("ETag")):
         return Reply(304, headers=headers)
     headers["Content-Type"] = conditions.form.media_type
     if conditions.head_only:
@@ -81,12 +81,13 @@ async def generate(
     progress.images = len(facts.plan)
     large = facts.plan.drawn_elements > DRAWN_INLINE_ELEMENTS
     rows = await aside(large, bind, facts.plan)
-    progress.phases_s["decode"] = perf_counter() - start
+    progress.phases_s["decode"] = perf_counter() - progress.start
     answer = await model.infer("generate", rows, timeout_s=config.timeout_s)
     progress.phases_s |= {"queue": answer.queued_s, "run": answer.ran_s}
     pictures: Pixels = answer.rows[_image_output(facts.plan).name]
+    encode_start = perf_counter()
     rendered = await _rendered(pictures, facts, answer.queued_s, answer.ran_s)
-    progress.phases_s["encode"] = rendered.encode_s
+    progress.phases_s["encode"] = perf_counter() - encode_start
     headers["Content-Type"] = rendered.content_type
     headers["Server-Timing"] = _server_timing(progress)
     return Reply(200, rendered.body, headers)
@@ -143,14 +144,6 @@ def _caching(
     keep = PINNED if request.version is not None else UNPINNED
     cache_control = keep if conditions.plain_url else REVALIDATE
     return headers | {"Cache-Control": cache_control, "ETag": facts.etag(model.digest)}
-
-
-def _matches(known_tags: str | None, etag: str | None) -> bool:
-    """If-None-Match, compared weakly (RFC 9110, section 13.1.2)."""
-    if known_tags is None or etag is None:
-        return False
-    tags = [tag.strip().removeprefix("W/") for tag in known_tags.split(",")]
-    return "*" in tags or etag.removeprefix("W/") in tags
 
 
 def _server_timing(progress: Progress) -> str:

@@ -1,9 +1,10 @@
 """Every Prometheus series of the service, in one place.
 
 Base units, few labels (never a seed or a request id), histograms with geometric buckets. The four
-phases of a request (decode, queue, run, encode) are one series, so that their sum explains
-``ganymede_request_seconds``. Each gauge says how several workers' values become one
-(``multiprocess_mode``), though one registry is one worker's.
+phases of a request are one series, and their sum explains ``ganymede_request_seconds``: decode is
+from its start to its rows, body and negotiation included; queue and run are told by the batcher;
+encode is from the pictures to the whole body. Each gauge says how several workers' values become
+one (``multiprocess_mode``), though one registry is one worker's.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Metrics:
         )
         self.request_seconds = self._histogram(
             "request_seconds",
-            "Time from the request to the end of its reply.",
+            "Time from the request to the end of its reply, of those answered with 200.",
             SECONDS,
             "route",
             "model",
@@ -137,7 +138,10 @@ class Metrics:
 
     def expose(self, accept: str = "") -> tuple[bytes, str]:
         """The exposition for an Accept header, and its Content-Type."""
-        encoder, content_type = choose_encoder(accept)
+        try:
+            encoder, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):  # a version that is no number
+            encoder, content_type = choose_encoder("")
         return encoder(self.registry), content_type
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from time import perf_counter
 from typing import Any
 
-from service.errors import NotReady, TooLarge
+from service.errors import NotReady, RequestTimeout, TooLarge
 from service.generate import Progress
 from service.metrics import Metrics
 from service.problems import plain_problem, refuse
@@ -77,9 +77,9 @@ class Observe:
         except ClientGone:
             status = CLIENT_GONE
         except asyncio.CancelledError:
-            if not status:
-                await send_reply(observed, refuse(_stopped(), request_id, self._metrics))
-            raise
+            if status:
+                raise
+            await send_reply(observed, refuse(_stopped(), request_id, self._metrics))
         except Exception:
             logger.exception("unexpected failure", extra={"request_id": request_id})
             if status:
@@ -95,7 +95,8 @@ class Observe:
         if status == CLIENT_GONE:
             self._metrics.cancellations.inc()
         self._metrics.requests.labels(route, progress.model, str(status)).inc()
-        self._metrics.request_seconds.labels(route, progress.model).observe(seconds)
+        if status == 200:  # what is refused or cached at once must not flatter the quantiles
+            self._metrics.request_seconds.labels(route, progress.model).observe(seconds)
         for phase, phase_s in progress.phases_s.items():
             self._metrics.observe_phase(phase, progress.model, phase_s)
         if status == 200 and progress.images:
@@ -202,6 +203,28 @@ async def send_reply(send: Send, reply: Reply) -> None:
     headers.append((b"content-length", str(len(body)).encode("ascii")))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+@asynccontextmanager
+async def arrives_within(seconds: float, reading: set[asyncio.Timeout]) -> AsyncIterator[None]:
+    """Raise RequestTimeout when the block, which reads a body, takes longer.
+
+    Args:
+        seconds: for the whole body.
+        reading: holds the deadline meanwhile, for whoever stops the service to bring it forward.
+    """
+    start = perf_counter()
+    try:
+        async with asyncio.timeout(seconds) as deadline:
+            reading.add(deadline)
+            yield
+    except TimeoutError:
+        told_s = round(perf_counter() - start, 1)
+        raise RequestTimeout(
+            f"the body did not arrive within {told_s:g} s: send it faster"
+        ) from None
+    finally:
+        reading.discard(deadline)
 
 
 @asynccontextmanager

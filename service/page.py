@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from service.errors import UnknownModel
-from service.replies import Reply
+from service.replies import Reply, matches
 
 STATIC = Path(__file__).parent / "static"
 _OWN = "default-src 'none'; script-src 'self'; connect-src 'self'; base-uri 'self'; "
@@ -50,7 +50,7 @@ def asset(name: str, known_tags: str | None) -> Reply:
     body = path.read_bytes()
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
-    if known_tags is not None and etag in known_tags:
+    if matches(known_tags, etag):
         return Reply(304, headers=headers)
     return Reply(200, body, headers | {"Content-Type": _TYPES[path.suffix]})
 

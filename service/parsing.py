@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from service.errors import MalformedRequest, ServiceError, UnsupportedMedia
-from service.fields import FieldErrors
+from service.fields import NAME_SHOWN, FieldErrors
 from service.schemas import GenerateQuery, GenerateRequest
 
-_INTEGER = re.compile(r"-?[0-9]{1,20}")
+_INTEGER = re.compile(r"-?[0-9]{1,4000}")  # int() itself refuses more than 4300
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,4})?")
 
 # pydantic's names of what is wrong -> what to change; the rest is said in pydantic's own words.
@@ -39,17 +39,24 @@ _ADVICE = {
 
 def require_json(content_type: str | None, content_encoding: str | None = None) -> None:
     """Raise UnsupportedMedia unless the body says that it is JSON, and not compressed."""
-    if content_encoding not in (None, "identity"):
+    if (content_encoding or "identity").lower() != "identity":
         raise UnsupportedMedia(
             f"the body is encoded as {content_encoding}: send it without Content-Encoding"
         )
-    media_type = (content_type or "").partition(";")[0].strip().lower()
+    media_type, *parameters = (part.strip().lower() for part in (content_type or "").split(";"))
     if media_type != "application/json":
         raise UnsupportedMedia(
             f"the body is {media_type or 'of no declared type'}: send JSON with "
             "Content-Type: application/json",
             supported=["application/json"],
         )
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name == "charset" and value.strip('"') != "utf-8":
+            raise UnsupportedMedia(
+                f"the body is in {value[:NAME_SHOWN]}: send JSON in UTF-8, as JSON is",
+                supported=["application/json"],
+            )
 
 
 def parse_body(body: bytes) -> GenerateRequest:
@@ -89,6 +96,15 @@ def parse_query(pairs: Iterable[tuple[str, str]]) -> GenerateQuery:
         raise _explained(error) from None
 
 
+def parse_version(pairs: Iterable[tuple[str, str]]) -> int | None:
+    """Read ``version`` of a query, of which nothing else matters.
+
+    Raises:
+        InvalidInput: it is no version, or came twice.
+    """
+    return parse_query(pair for pair in pairs if pair[0] == "version").version
+
+
 def _number_or_text(text: str) -> int | float | str:
     if _INTEGER.fullmatch(text):
         return int(text)
@@ -96,7 +112,7 @@ def _number_or_text(text: str) -> int | float | str:
 
 
 def _explained(error: ValidationError) -> ServiceError:
-    details = error.errors(include_url=False)
+    details = error.errors(include_url=False, include_input=False)
     if details[0]["type"] == "json_invalid":
         reason = details[0]["ctx"]["error"]
         return MalformedRequest(f"the body is not JSON: {reason}; send one JSON object")
@@ -122,6 +138,8 @@ def _field(detail: ErrorDetails) -> str:
             path += f"[{part}]"
         elif part.isidentifier() and path == "interpolate":
             path += f".{part}"
+    if detail["type"] == "extra_forbidden" and "ctx" in detail:
+        path += f".{detail['ctx']['name']}"
     return path
 
 

@@ -131,6 +131,8 @@ def _class_index(
         if asked.casefold() in folded:
             return folded.index(asked.casefold())
         if not (asked.isascii() and asked.isdecimal()):
+            if errors.full:
+                return 0
             hint, more = suggest(asked, classes)
             choices = list(classes[:CHOICES_SHOWN])
             errors.add(field, f"no class {asked!r}{hint}", choices=choices, **more)
@@ -151,14 +153,17 @@ def _scalars(graph: Graph, request: GenerateQuery, errors: FieldErrors) -> dict[
     given = request.scalars
     values: dict[str, float] = {}
     entries = {entry.name: entry for entry in graph.inputs if isinstance(entry, Scalar)}
+    known = sorted({*type(request).model_fields, *entries})
     for name, value in given.items():
+        if errors.full:
+            break
         if name in entries:
             values[name] = _scalar(entries[name], value, errors)
         elif name == "truncation":
             others = f" (its scalars: {', '.join(entries)})" if entries else ""
             errors.add(name, f"this model has none: leave it out{others}")
         else:
-            errors.add_unknown(name, {*type(request).model_fields, *entries})
+            errors.add_unknown(name, known)
     defaults = {name: entry.default for name, entry in entries.items()}
     return defaults | values
 

@@ -33,12 +33,10 @@ def refuse(error: ServiceError, request_id: str, metrics: Metrics) -> Reply:
     return _problem(error.problem(), request_id, error.headers())
 
 
-def plain_problem(
-    status: int, title: str, detail: str, request_id: str, headers: dict[str, str] | None = None
-) -> Reply:
+def plain_problem(status: int, title: str, detail: str, request_id: str) -> Reply:
     """A refusal that says no more than its status: its type is ``about:blank``."""
     members = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    return _problem(members, request_id, headers or {})
+    return _problem(members, request_id, {})
 
 
 def _problem(members: dict[str, Any], request_id: str, headers: dict[str, str]) -> Reply:

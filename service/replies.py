@@ -74,11 +74,18 @@ class Facts:
 
 @dataclass(frozen=True)
 class Rendered:
-    """A reply's body, and what it took to encode the pictures in it."""
+    """A reply's body and its type."""
 
     body: bytes
     content_type: str
-    encode_s: float
+
+
+def matches(known_tags: str | None, etag: str | None) -> bool:
+    """If-None-Match, compared weakly (RFC 9110, section 13.1.2)."""
+    if known_tags is None or etag is None:
+        return False
+    tags = [tag.strip().removeprefix("W/") for tag in known_tags.split(",")]
+    return "*" in tags or etag.removeprefix("W/") in tags
 
 
 def render(pictures: Pixels, facts: Facts, queue_s: float, run_s: float) -> Rendered:
@@ -95,17 +102,16 @@ def render(pictures: Pixels, facts: Facts, queue_s: float, run_s: float) -> Rend
     if container in ("image", "npy"):
         whole = pictures if container == "npy" else _one_picture(pictures)
         body = encode(whole, image, facts.quality)
-        return Rendered(body, MEDIA_TYPES[image], perf_counter() - start)
+        return Rendered(body, MEDIA_TYPES[image])
     files = [encode(picture, image, facts.quality) for picture in pictures]
-    encode_s = perf_counter() - start
     if container == "zip":
-        return Rendered(_zip(files, facts), "application/zip", encode_s)
+        return Rendered(_zip(files, facts), "application/zip")
     if container == "multipart":
         body, boundary = _multipart(files, facts)
-        return Rendered(body, f"multipart/mixed; boundary={boundary}", encode_s)
-    timing = {"queue_s": queue_s, "run_s": run_s, "encode_s": encode_s}
-    document = _document(files, pictures.shape, facts) | {"timing": timing}
-    return Rendered(_json(document), "application/json", encode_s)
+        return Rendered(body, f"multipart/mixed; boundary={boundary}")
+    document = _document(files, pictures.shape, facts)
+    timing = {"queue_s": queue_s, "run_s": run_s, "encode_s": perf_counter() - start}
+    return Rendered(_json(document | {"timing": timing}), "application/json")
 
 
 def _one_picture(pictures: Pixels) -> Pixels:

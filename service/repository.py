@@ -47,7 +47,7 @@ class Repository:
         self._refreshing = asyncio.Lock()
         self._retired: set[Model] = set()
         self._background: set[asyncio.Task[None]] = set()
-        self._started = self._closing = False
+        self._started = self._closing = self._without_default = False
         metrics.ready.set_function(lambda: float(self.ready))
 
     # --- What there is. ---
@@ -57,20 +57,21 @@ class Repository:
 
         Raises:
             UnknownModel: names what exists, the nearest first.
-            InvalidInput: no name was given, and there are several.
+            InvalidInput: no name was given, and there are several, or the default is not loaded.
             NotReady: starting, or shutting down.
         """
         if self._closing or not self._started:
             raise NotReady("; ".join(self.reasons), retry_after_s=RETRY_AFTER_S)
-        versions = self._models.get(self._default() if name is None else name)
+        wanted = self._default() if name is None else name
+        versions = self._models.get(wanted)
         if versions is None:
-            raise self._unknown(name or self._default())
+            raise self._unknown(wanted)
         if version is None:
             return versions[max(versions)]
         if version not in versions:
             known = sorted(versions)
             raise UnknownModel(
-                f"model {name!r} has no version {version}: it has {', '.join(map(str, known))}",
+                f"model {wanted!r} has no version {version}: it has {', '.join(map(str, known))}",
                 versions=known,
             )
         return versions[version]
@@ -110,13 +111,18 @@ class Repository:
         return not self.reasons
 
     def _default(self) -> str:
-        names = sorted(self._models)
-        if self._config.default_model is not None:
-            return self._config.default_model
-        if len(names) == 1:
-            return names[0]
+        names, chosen = sorted(self._models), self._config.default_model
+        if chosen in self._models:
+            return chosen
         if not names:
             raise NotReady("; ".join(self.reasons), retry_after_s=RETRY_AFTER_S)
+        if chosen is not None:
+            raise InvalidInput(
+                f"the default model {chosen!r} is not loaded: name one of {', '.join(names)}",
+                models=names,
+            )
+        if len(names) == 1:
+            return names[0]
         raise InvalidInput(f"model is needed: one of {', '.join(names)}", models=names)
 
     def _unknown(self, name: str) -> UnknownModel:
@@ -155,6 +161,18 @@ class Repository:
                     self._tried[identity] = bundle
             self._metrics.models_loaded.set(len(self.models()))
             self._metrics.model_failures.set(len(self.failures))
+            self._warn_of_the_default()
+
+    def _warn_of_the_default(self) -> None:
+        """Say once, whenever it happens, that the default model is not there."""
+        chosen, before = self._config.default_model, self._without_default
+        self._without_default = chosen is not None and chosen not in self._models
+        if self._without_default and not before:
+            logger.warning(
+                "the default model %r is not loaded: requests must name one of %s",
+                chosen,
+                ", ".join(sorted(self._models)) or "none",
+            )
 
     async def close(self) -> None:
         """Refuse new requests, finish those accepted within ``drain_s``, and free everything."""

@@ -27,9 +27,7 @@ class Rows:
             raise ValueError(f"every array needs the same number of rows, got {lengths}")
 
     def __len__(self) -> int:
-        for array in self.arrays.values():
-            return len(array)
-        return 0
+        return len(next(iter(self.arrays.values())))
 
     @overload
     def __getitem__(self, key: str) -> Array: ...

@@ -1,7 +1,7 @@
 """What a request may say and what a reply says, as pydantic models and nothing else.
 
 Values that only a model can judge (its labels, its scalars, the shape of its latents) are checked
-by ``inputs.plan``; here is what holds for every model. Numbers are strict: ``true`` is not 1 and
+by ``planning.plan``; here is what holds for every model. Numbers are strict: ``true`` is not 1 and
 ``"7"`` is not 7.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
+from pydantic_core import PydanticCustomError
 
 from export.draw import SEED_LIMIT
 
@@ -19,22 +20,30 @@ _Integer = Annotated[int, Strict()]
 Seed = Annotated[_Integer, Field(ge=0, lt=SEED_LIMIT)]
 Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 LabelValue = Annotated[_Integer, Field(ge=0)] | Annotated[str, Strict(), Field(max_length=200)]
+LabelList = Annotated[list[LabelValue], Field(min_length=1, fail_fast=True)]
 
 
 class Interpolation(BaseModel):
     """Pictures on the way between two seeds."""
 
-    model_config = ConfigDict(extra="forbid")
+    # Allowed and then refused by hand: pydantic would note an error for each of a million fields.
+    model_config = ConfigDict(extra="allow", json_schema_extra={"additionalProperties": False})
 
     start: Seed = Field(alias="from", description="the seed of the first picture")
     end: Seed = Field(alias="to", description="the seed whose latents the last picture has")
     steps: Annotated[_Integer, Field(ge=2)] = Field(description="how many pictures")
 
+    @model_validator(mode="after")
+    def _no_more_than_these(self) -> Interpolation:
+        for name in self.model_extra or ():
+            raise PydanticCustomError("extra_forbidden", "unknown: {name}", {"name": name[:100]})
+        return self
+
 
 class GenerateQuery(BaseModel):
     """What the plain URL ``GET /generate/{model}.png`` takes.
 
-    Unlisted fields are kept for ``inputs.plan``: each must be a scalar input of the model.
+    Unlisted fields are kept for ``planning.plan``: each must be a scalar input of the model.
     """
 
     model_config = ConfigDict(
@@ -52,7 +61,7 @@ class GenerateQuery(BaseModel):
         description="image k has seed (seed + k) mod 2^53; drawn and told in the reply "
         "when left out",
     )
-    label: LabelValue | Annotated[list[LabelValue], Field(min_length=1)] | None = Field(
+    label: LabelValue | LabelList | None = Field(
         None,
         description="a class by name or index, or a list with one for each image; "
         "drawn from each image's seed when left out",
@@ -102,7 +111,7 @@ class GeneratedImage(BaseModel):
 
 
 class Timing(BaseModel):
-    """Where the time went, in seconds."""
+    """Where the time went, in seconds; base64 is part of encode, the writing of the JSON is not."""
 
     queue_s: float
     run_s: float
@@ -150,7 +159,9 @@ class ModelCard(BaseModel):
     """One model, as ``GET /models`` lists it."""
 
     name: str
-    version: int = Field(description="the version that answers when none is pinned")
+    version: int = Field(
+        description="the version that this tells of: when none is pinned, the one that answers"
+    )
     versions: list[int]
     ready: bool
     default: bool = Field(description="answers when a request names no model")

@@ -13,6 +13,7 @@ from typing import Any
 
 from panel import Panel, page
 
+PICTURES = 'route=~"/generate.*"'
 # Scrapes and health checks come every few seconds: they are no one's work.
 WORK = 'route!~"/metrics|/health/.*"'
 WINDOW = "[$__rate_interval]"
@@ -50,8 +51,7 @@ ANSWERS = (
     ),
     Panel(
         "Models that serve",
-        "Model versions loaded, and bundles in the folders that could not be: GET /health/ready "
-        "and the log say why.",
+        "Model versions loaded, and bundles in the folders that could not be: the log says why.",
         {
             "serve": "max(ganymede_models_loaded)",
             "failed": "max(ganymede_model_failures)",
@@ -74,9 +74,10 @@ ANSWERS = (
     ),
     Panel(
         "Time to answer",
-        "From the request to the end of its reply. Read off buckets that grow by factors of 2: a "
-        "line may be off by as much. Idle: no line.",
-        quantiles("ganymede_request_seconds", WORK),
+        "From the request for pictures to the end of its reply, of those answered with 200: "
+        "refusals and 304 come at once, and would flatter it. Read off buckets that grow by "
+        "factors of 2: a line may be off by as much. Idle: no line.",
+        quantiles("ganymede_request_seconds", PICTURES),
         unit="s",
         width=12,
     ),
@@ -96,7 +97,8 @@ ANSWERS = (
 TIME = (
     Panel(
         "Mean time by phase",
-        "Where a request's time goes; the four phases add up to nearly all of it. Much queue: the "
+        "Where a request's time goes, from its first byte to its last; the four phases add up to "
+        "nearly all of it. Much decode: large or slow bodies. Much queue: the "
         "device is full. Much encode: smaller pictures, or a faster format than png.",
         {"{{phase}}": mean("ganymede_phase_seconds", "phase")},
         unit="s",
@@ -144,8 +146,12 @@ BATCHES = (
     ),
     Panel(
         "Device busy",
-        "Share of the time in which an inference ran. At 1 the device is full: the queue grows.",
-        {"{{model}}": rate("ganymede_batch_seconds_sum", "model")},
+        "Share of the time in which inference of this model ran, the mean of the services. Where "
+        "the models of a device add up to 1 it is full: the queues grow.",
+        {
+            "{{model}}": rate("ganymede_batch_seconds_sum", "model")
+            + ' / scalar(count(up{job="ganymede"} == 1))'
+        },
         unit="percentunit",
         red_from=0.95,
     ),

@@ -5,20 +5,19 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from service import __version__
 from service.config import ServiceConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "deploy" / "service.Dockerfile").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-RELEASE: str = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
 
 
 def test_images_are_pinned() -> None:
@@ -28,8 +27,8 @@ def test_images_are_pinned() -> None:
 
 
 def test_service_image_is_of_this_release() -> None:
-    assert f'org.opencontainers.image.version="{RELEASE}"' in DOCKERFILE
-    assert SERVICES["service"]["image"] == f"ganymede/service:{RELEASE}"
+    assert f'org.opencontainers.image.version="{__version__}"' in DOCKERFILE
+    assert SERVICES["service"]["image"] == f"ganymede/service:{__version__}"
 
 
 @pytest.mark.parametrize("name", SERVICES)

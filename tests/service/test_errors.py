@@ -23,9 +23,11 @@ from service.errors import (
     InferenceFailed,
     InvalidInput,
     MalformedRequest,
+    MethodNotAllowed,
     NotAcceptable,
     NotReady,
     QueueFull,
+    RequestTimeout,
     ServiceError,
     TooLarge,
     Unauthorized,
@@ -131,11 +133,17 @@ REQUESTS: dict[type[ServiceError], dict[str, Any]] = {
     InvalidInput: {"json": {"num_images": 0}},
 }
 PRODUCED_BY_FAKES = {Unauthorized, QueueFull, DeadlineUnmeetable}
-PRODUCED_BELOW = {NotReady, InferenceFailed, DeadlineExceeded}
+PRODUCED_BELOW = {MethodNotAllowed, NotReady, InferenceFailed, DeadlineExceeded}
+PRODUCED_ELSEWHERE = {RequestTimeout}  # in test_bodies.py
 
 
 def test_every_error_has_a_request_that_ends_with_it() -> None:
-    assert set(every_error()) == {*REQUESTS, *PRODUCED_BY_FAKES, *PRODUCED_BELOW}
+    assert set(every_error()) == {
+        *REQUESTS,
+        *PRODUCED_BY_FAKES,
+        *PRODUCED_BELOW,
+        *PRODUCED_ELSEWHERE,
+    }
 
 
 @pytest.mark.parametrize("error", REQUESTS, ids=lambda error: error.__name__)
@@ -236,12 +244,17 @@ async def test_a_failure_that_nobody_foresaw_is_a_problem_too(
         ("DELETE", "/generate", 405),
         ("POST", "/models", 405),
         ("BREW", "/generate", 405),
+        ("GET", "/models/", 404),
         ("GET", "/static/../app.py", 404),
         ("GET", "/static/%2e%2e%2fapp.py", 404),
         ("GET", "/static/..%2f..%2fapp.py", 404),
         ("GET", "/static/index.html", 404),
         ("GET", "/models/%00", 404),
         ("GET", "/models/none", 404),
+        ("GET", "/models/tiny?version=7", 404),
+        ("GET", "/models/tiny?version=one", 422),
+        ("GET", "/models/tiny/preview.png?version=7", 404),
+        ("GET", "/models/tiny/preview.png?version=one", 422),
         ("GET", "/models/tiny/preview.png", 404),
         ("GET", "/generate/tiny", 404),
         ("GET", "/generate/tiny.gif", 404),
@@ -260,6 +273,16 @@ async def test_refused_routes_are_problems(
     reply = await client.request(method, path)
     assert checked_problem(reply)["status"] == status
     assert ("allow" in reply.headers) == (status == 405)
+
+
+async def test_methods_that_are_not_answered_are_counted_as_refusals(
+    config: ServiceConfig, serve: Serve
+) -> None:
+    metrics = Metrics()
+    async with serve(create_app(config, metrics=metrics)) as client:
+        reply = await client.delete("/generate")
+    assert checked_problem(reply)["type"] == "urn:ganymede:problem:MethodNotAllowed"
+    assert b'ganymede_refusals_total{reason="invalid"} 1.0' in metrics.expose()[0]
 
 
 async def test_an_unknown_model_names_the_nearest(client: httpx.AsyncClient) -> None:

@@ -16,7 +16,15 @@ import numpy as np
 import pytest
 
 from export.draw import SEED_LIMIT
+from service import generate as generate_module
+from service.app import create_app
+from service.config import ServiceConfig
 from service.images import Pixels, grid
+from service.negotiation import Form
+from service.replies import Rendered, render
+from service.schemas import GenerateRequest
+from tests.service.conftest import Serve
+from tests.service.held import Clock
 from tests.service.pictures import decode, load
 
 pytestmark = pytest.mark.anyio
@@ -255,6 +263,27 @@ async def test_a_post_with_a_seed_is_revalidated_too(client: httpx.AsyncClient) 
     assert await runs(client) == before
     assert (await client.post("/generate", json={"seed": 78}, headers=headers)).status_code == 200
     assert (await client.post("/generate", json={}, headers={"If-None-Match": "*"})).is_success
+
+
+async def test_the_phases_are_the_whole_of_a_request(
+    config: ServiceConfig, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    progress = generate_module.Progress(start=clock())
+    clock.now += 7  # the body arrives, is read, and its form is chosen
+
+    def rendered(*args: Any) -> Rendered:  # noqa: ANN401
+        clock.now += 50
+        return render(*args)
+
+    monkeypatch.setattr(generate_module, "perf_counter", clock)
+    monkeypatch.setattr(generate_module, "render", rendered)
+    app = create_app(config)
+    async with serve(app):
+        model, asked = app.state.repository.get("tiny"), GenerateRequest(num_images=2)
+        conditions = generate_module.Conditions(Form("zip", "png"))
+        await generate_module.generate(model, asked, conditions, config, progress)
+    assert (progress.phases_s["decode"], progress.phases_s["encode"]) == (7, 50)
 
 
 async def test_head_says_what_get_would_without_inference(client: httpx.AsyncClient) -> None:

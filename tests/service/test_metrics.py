@@ -114,6 +114,19 @@ def test_the_exposition_follows_the_accept_header() -> None:
     assert b"ganymede_build_info{" in body
 
 
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/openmetrics-text; version=abc",
+        "text/plain; version=x.y; escaping=allow-utf-8",
+    ],
+)
+def test_a_version_that_is_no_version_is_passed_over(accept: str) -> None:
+    body, content_type = used().expose(accept)
+    assert content_type.startswith("text/plain")
+    assert b"ganymede_build_info{" in body
+
+
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 def test_promtool_finds_nothing() -> None:
     body, _ = used().expose()

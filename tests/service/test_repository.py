@@ -90,8 +90,40 @@ async def test_an_unknown_model_is_told_what_there_is_the_nearest_first(tmp_path
             models.get("xyz")
         with pytest.raises(UnknownModel, match="'cats' has no version 7: it has 1"):
             models.get("cats", 7)
-        with pytest.raises(UnknownModel, match="no model 'gone'"):
+        with pytest.raises(UnknownModel, match="no model ''; there are"):
+            models.get("")
+
+
+async def test_an_unknown_version_of_the_default_names_it(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path, name="cats")
+    async with started(tmp_path) as models:
+        with pytest.raises(UnknownModel, match="'cats' has no version 99: it has 1"):
+            models.get(None, 99)
+
+
+def test_a_file_where_a_folder_should_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    _, failures = scan([tmp_path / "file", tmp_path / "none"])
+    assert [failure.reason.partition(",")[0] for failure in failures] == [
+        "is a file",
+        "is no folder: create it",
+    ]
+
+
+async def test_a_default_that_is_not_loaded_is_told_and_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny_bundle(tmp_path, name="cats")
+    async with started(tmp_path, default_model="gone") as models:
+        await models.refresh()
+        [warning] = [
+            record.getMessage() for record in caplog.records if record.levelname == "WARNING"
+        ]
+        assert "the default model 'gone' is not loaded" in warning
+        expected = "the default model 'gone' is not loaded: name one of cats"
+        with pytest.raises(InvalidInput, match=expected) as refusal:
             models.get(None)
+        assert refusal.value.extra == {"models": ["cats"]}
 
 
 async def test_the_first_folder_wins_and_the_other_is_told(tmp_path: Path) -> None:

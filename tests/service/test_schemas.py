@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -149,5 +150,30 @@ def test_other_kinds_of_body_are_refused(kind: str | None) -> None:
 
 def test_a_compressed_body_is_refused() -> None:
     require_json("application/json", "identity")
+    require_json("application/json", "Identity")
     with pytest.raises(UnsupportedMedia, match="without Content-Encoding"):
         require_json("application/json", "gzip")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "application/json; charset=utf-16",
+        "application/json; profile=x; Charset=latin-1",
+        "application/json; charset=utf-8, application/json",
+    ],
+)
+def test_another_encoding_of_the_text_is_refused(kind: str) -> None:
+    require_json('application/json; charset="UTF-8"')
+    with pytest.raises(UnsupportedMedia, match="UTF-8"):
+        require_json(kind)
+
+
+@pytest.mark.parametrize("digits", [21, 400, 4000])
+def test_a_long_whole_number_is_a_whole_number(digits: int) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse_query([("seed", "9" * digits)])
+    assert wrong_fields(caught) == {"seed": "must be below 9007199254740992"}
+    for other in ("truncation", "num_images", "version", "quality", "noise"):
+        with contextlib.suppress(InvalidInput):
+            parse_query([(other, "9" * digits)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from typing import Any
 import httpx
 
 from export.bundle import MANIFEST
+from service.config import ServiceConfig
 from tests.tiny import tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,7 +122,7 @@ def test_it_serves_and_stops_on_ctrl_c(tmp_path: Path) -> None:
         assert (reply.status_code, reply.headers["content-type"]) == (200, "image/png")
         assert "server" not in reply.headers
         big = httpx.post(f"{url}/generate", content=b" " * 2**25)
-        assert big.status_code == 413
+        assert (big.status_code, big.headers["connection"]) == (413, "close")
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE_S) == 0
 
@@ -148,8 +150,43 @@ def test_a_taken_port_is_told(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         said = refused("--models", tmp_path, "--port", str(port))
-    assert f"127.0.0.1:{port}" in said
+    assert said.count(f"127.0.0.1:{port}") == 1
+    assert f"({os.strerror(errno.EADDRINUSE)})" in said
     assert "--port" in said
+
+
+def test_a_host_that_is_none_is_told(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path)
+    said = refused("--models", tmp_path, "--host", "no host")
+    assert "cannot listen on no host:0" in said
+    assert "Success" not in said
+    assert "Unknown error" not in said
+
+
+def test_the_help_lists_every_setting() -> None:
+    done = subprocess.run(
+        command("--help"), cwd=ROOT, env=environment(), capture_output=True, text=True, check=True
+    )
+    for name in ServiceConfig.model_fields:
+        assert f"GANYMEDE_{name.upper()} " in done.stdout
+
+
+def test_a_body_that_does_not_come_does_not_hold_up_the_stop(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path / "models")
+    log = tmp_path / "log"
+    with running(log, "--models", tmp_path / "models") as (process, url):
+        host, _, port = url.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
+            connection.sendall(
+                b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+            )
+            assert connection.recv(1024).startswith(b"HTTP/1.1 100 ")  # the body is waited for
+            process.send_signal(signal.SIGTERM)
+            reply = connection.recv(65536)
+        assert reply.startswith(b"HTTP/1.1 408 ")  # not the 503 of a drain that was used up
+        assert b"connection: close" in reply.lower()
+        assert process.wait(PATIENCE_S) == 0
 
 
 def test_folders_in_which_nothing_serves_are_told_with_the_reason(tmp_path: Path) -> None:
