@@ -21,6 +21,8 @@ from export.size import Size as Size
 SCHEMA_VERSION = 1
 
 Task = Literal["generate", "translate", "encode", "score"]
+# The kind of output that a task's graph must have; the first of that kind is the answer.
+ANSWERS = {"generate": "image", "translate": "image", "encode": "vector", "score": "score"}
 
 
 def _inside(path: str) -> str:
@@ -264,6 +266,8 @@ class Manifest(Frozen):
         for task, graph in self.tasks.items():
             if graph not in self.graphs:
                 raise ValueError(f"task {task!r} names graph {graph!r}, which is not in graphs")
+            if ANSWERS[task] not in {output.kind for output in self.graphs[graph].outputs}:
+                raise ValueError(f"task {task!r} needs a graph with a {ANSWERS[task]} output")
         for path in self._paths():
             if path not in self.files:
                 raise ValueError(f"{path!r} is used, but not listed in files")

@@ -1,22 +1,25 @@
-"""A bundle answers requests: ``POST /generate`` from other services, metrics for who runs it.
+"""A bundle answers requests: ``POST /generate`` and ``/translate`` from other services.
 
 The hops of a request, each in a file of its own::
 
     middleware    request id, size limit, one log line, metrics
-    app           the routes: the only file that knows the web framework
+    app, routes   one hop each: only they know the web framework
     parsing       bytes -> schemas                                         400 415 422
+    uploads       bytes -> a picture's file, and what is asked of it       400 415 422
+    images        a picture's file -> pixels, bounded before (the codecs)  413 415 422
     negotiation   Accept and format -> the form of the reply               406
     repository    names -> a model                                         404 503
+    fitting       the size of a picture -> a size that the model takes     422
     planning      what is asked for -> a plan that the graph can answer    422
     inputs        a plan -> rows, by the role of each input
     batcher       requests -> batches                                      429 504
     session       batches -> ONNX Runtime -> rows                          500
-    replies       rows -> images (the codecs) -> the body of the reply
+    replies       rows -> files (images) -> the body of the reply
 
-``generate`` strings them together. Errors are drawn in ``errors``; settings are in ``config``.
-The service knows the roles of a graph's inputs and no kind of GAN, and imports of Ganymede's other
-packages only the contract: ``export.bundle``, ``export.manifest``, ``export.draw`` and
-``export.dimension``. It never imports torch.
+``generate`` and ``reading`` (what starts from a picture) string them together. Errors are drawn in
+``errors``; settings are in ``config``. The service knows the roles of a graph's inputs and no kind
+of GAN, and imports of Ganymede's other packages only the contract: ``export.bundle``,
+``export.manifest``, ``export.draw`` and ``export.dimension``. It never imports torch.
 """
 
 __version__ = "0.1.0"

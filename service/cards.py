@@ -24,7 +24,11 @@ def model_list(repository: Repository, config: ServiceConfig, root_path: str) ->
         versions.setdefault(model.manifest.name, []).append(model)
     default = _default_name(repository)
     cards = [ModelCard(**_card(each[-1], each, default, root_path)) for each in versions.values()]
-    limits = {"max_images": config.max_images, "max_body_bytes": config.max_body_bytes}
+    limits = {
+        "max_images": config.max_images,
+        "max_body_bytes": config.max_body_bytes,
+        "max_upload_pixels": config.max_upload_pixels,
+    }
     return ModelList(models=cards, limits=limits)
 
 
@@ -76,10 +80,11 @@ def _card(
     """The members of a model's card; ``versions`` are all that there are, in ascending order."""
     pin = "" if model is versions[-1] else f"&version={model.manifest.version}"
     manifest = model.manifest
-    inputs = manifest.graph("generate").inputs if "generate" in manifest.tasks else ()
+    generates = "generate" in manifest.tasks
+    inputs = manifest.graph("generate" if generates else next(iter(manifest.tasks))).inputs
     classes = next((list(entry.classes) for entry in inputs if isinstance(entry, Label)), None)
     name = quote(manifest.name)
-    drawn = f"{root_path}/generate/{name}.png?seed=0&num_images=9{pin}" if inputs else None
+    drawn = f"{root_path}/generate/{name}.png?seed=0&num_images=9{pin}" if generates else None
     brought = f"{root_path}/models/{name}/preview.png{pin.replace('&', '?')}"
     return {
         "name": manifest.name,

@@ -119,6 +119,12 @@ class ServiceConfig(BaseSettings):
 
     max_images: int = Field(64, ge=1, description="Most images in one request.")
     max_body_bytes: int = Field(20 * MiB, ge=1024, description="Largest request body, in bytes.")
+    max_upload_pixels: int = Field(
+        16_000_000,
+        ge=1,
+        le=89_000_000,  # what Pillow itself takes for a decompression bomb begins just above
+        description="Most pixels of an uploaded picture, checked before decoding.",
+    )
     timeout_s: float = Field(30.0, gt=0, description="Deadline of a request, in seconds.")
     queue_images: int = Field(1024, ge=1, description="Most images waiting for one model.")
     queue_bytes: int = Field(

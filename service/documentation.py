@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from typing import Any
 
 from pydantic import BaseModel
@@ -28,6 +29,7 @@ from service.errors import (
 )
 from service.images import MEDIA_TYPES
 from service.schemas import (
+    EncodeReply,
     GenerateQuery,
     GenerateReply,
     GenerateRequest,
@@ -36,9 +38,13 @@ from service.schemas import (
     ModelList,
     ModelPage,
     Problem,
+    ReadRequest,
+    ScoreReply,
+    TranslateRequest,
 )
 
 _SCHEMAS: tuple[type[BaseModel], ...] = (
+    EncodeReply,
     GenerateReply,
     GenerateRequest,
     Health,
@@ -46,7 +52,14 @@ _SCHEMAS: tuple[type[BaseModel], ...] = (
     ModelList,
     ModelPage,
     Problem,
+    ReadRequest,
+    ScoreReply,
+    TranslateRequest,
 )
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+)
+"""A PNG of one pixel, as the example of a picture."""
 _REFERENCE = "#/components/schemas/{model}"
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _PICTURE_HEADERS = {
@@ -136,6 +149,16 @@ def _pictures(*containers: str) -> Responses:
     return {200: found, 304: {"description": "The pictures that If-None-Match names."}}
 
 
+def _numbers(schema: type[BaseModel], *files: str) -> Responses:
+    """The replies that say something of a picture, as JSON or as a file."""
+    found = _pictures(*files)
+    json_content = {"application/json": {"schema": _reference(schema)}}
+    found[200]["content"] = json_content | {kind: _BINARY for kind in files}
+    found[200]["description"] = "What the model says of the picture."
+    found[304]["description"] = "The answer that If-None-Match names."
+    return found
+
+
 def _request_body() -> dict[str, Any]:
     """The body of ``POST /generate``, with examples."""
     examples = {
@@ -147,20 +170,43 @@ def _request_body() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
-def _query_parameters(*only: str) -> dict[str, Any]:
-    """The query of the plain URL, or some of it, from the schema that reads it."""
-    properties = GenerateQuery.model_json_schema(ref_template=_REFERENCE)["properties"]
+def _query_parameters(
+    schema: type[BaseModel] = GenerateQuery, *, only: Container[str] | None = None
+) -> list[dict[str, Any]]:
+    """The query of an URL, or some of it, from the schema that reads it; never a picture."""
     parameters = []
-    for name, schema in properties.items():
-        if only and name not in only:
+    for name, described in _form_properties(schema).items():
+        if name == "image" or (only is not None and name not in only):
             continue
-        described = {key: schema[key] for key in ("anyOf",)}
+        text = described.pop("description")
+        parameters.append({"name": name, "in": "query", "description": text, "schema": described})
+    return parameters
+
+
+def _form_properties(schema: type[BaseModel]) -> dict[str, dict[str, Any]]:
+    """The fields of a schema where each is a text or a file: no null, and lists by repetition."""
+    found = {}
+    for name, described in schema.model_json_schema()["properties"].items():
         kinds = [kind for kind in described["anyOf"] if kind != {"type": "null"}]
         one = kinds[0] if len(kinds) == 1 else {"type": "array", "items": {"type": "string"}}
-        parameters.append(
-            {"name": name, "in": "query", "description": schema["description"], "schema": one}
-        )
-    return {"parameters": parameters}
+        found[name] = {"description": described["description"], **one}
+    return found
+
+
+def _upload(schema: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
+    """The three kinds of body that bring a picture, and the query that goes with the second."""
+    properties = _form_properties(schema)
+    properties["image"] |= {"format": "binary"}
+    form = {"type": "object", "properties": properties, "required": ["image"]}
+    content = {
+        "multipart/form-data": {"schema": form},
+        "image/*": _BINARY,
+        "application/json": {"schema": _reference(schema), "example": example},
+    }
+    parameters = _query_parameters(schema)
+    for parameter in parameters:
+        parameter["description"] += " (here only when the body is the picture itself)"
+    return {"requestBody": {"required": True, "content": content}, "parameters": parameters}
 
 
 _BUSY = (QueueFull, DeadlineUnmeetable, InferenceFailed, NotReady, DeadlineExceeded)
@@ -176,8 +222,29 @@ _OPERATIONS: dict[str, dict[str, Any]] = {
     "generate_file": {
         "summary": "Generate pictures by a plain URL",
         "tags": ["pictures"],
-        "openapi_extra": _query_parameters(),
+        "openapi_extra": {"parameters": _query_parameters()},
         "responses": _pictures() | _refusals(UnknownModel, InvalidInput, *_BUSY),
+    },
+    "translate_image": {
+        "summary": "Make pictures from a picture",
+        "tags": ["pictures"],
+        "openapi_extra": _upload(TranslateRequest, {"image": PIXEL, "seed": 7}),
+        "responses": _pictures("application/json", "application/zip", "multipart/mixed")
+        | _refusals(UnknownModel, InvalidInput, *_READING, *_BUSY),
+    },
+    "encode_image": {
+        "summary": "Tell the vector of a picture",
+        "tags": ["pictures"],
+        "openapi_extra": _upload(ReadRequest, {"image": PIXEL}),
+        "responses": _numbers(EncodeReply, MEDIA_TYPES["npy"])
+        | _refusals(UnknownModel, InvalidInput, *_READING, *_BUSY),
+    },
+    "score_image": {
+        "summary": "Tell the score of a picture",
+        "tags": ["pictures"],
+        "openapi_extra": _upload(ReadRequest, {"image": PIXEL}),
+        "responses": _numbers(ScoreReply)
+        | _refusals(UnknownModel, InvalidInput, *_READING, *_BUSY),
     },
     "list_models": {
         "summary": "List the models",
@@ -187,13 +254,13 @@ _OPERATIONS: dict[str, dict[str, Any]] = {
     "show_model": {
         "summary": "Show a model",
         "tags": ["models"],
-        "openapi_extra": _query_parameters("version"),
+        "openapi_extra": {"parameters": _query_parameters(only={"version"})},
         "responses": _answers(ModelPage, UnknownModel, InvalidInput, NotReady),
     },
     "show_preview": {
         "summary": "Show a model's preview",
         "tags": ["models"],
-        "openapi_extra": _query_parameters("version"),
+        "openapi_extra": {"parameters": _query_parameters(only={"version"})},
         "responses": _sends("image/png", UnknownModel, InvalidInput, NotReady),
     },
     "show_live": {

@@ -1,4 +1,7 @@
-"""One request for pictures, from its parsed words to its reply."""
+"""One request for pictures, from its parsed words to its reply.
+
+The pictures are drawn (``/generate``), or start from one that was sent (``/translate``).
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,19 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import ParamSpec, TypeVar
 
-from export.manifest import ImageOutput
+from export.manifest import Graph, ImageOutput, Manifest, Task
 from service.config import ServiceConfig
 from service.errors import InvalidInput
 from service.fields import FieldErrors
-from service.images import DEFAULT_QUALITY, LOSSY, MAX_SIDE, Pixels, grid_shape
+from service.images import DEFAULT_QUALITY, LOSSY, MAX_SIDE, Picture, Pixels, grid_shape
 from service.inputs import Plan, bind
 from service.metrics import Phase
 from service.model import Model
 from service.negotiation import Form
 from service.planning import plan
 from service.replies import Facts, Rendered, Reply, matches, render
-from service.schemas import GenerateQuery, GenerateRequest
+from service.rows import Rows
+from service.schemas import GenerateRequest, ModelQuery, PicturesQuery
 
 # Above these the work leaves the event loop: a thread costs about 0.1 ms, which is what these cost.
 PARSED_INLINE_BYTES = 2**14
@@ -57,12 +61,13 @@ class Conditions:
 
 async def generate(
     model: Model,
-    request: GenerateQuery,
+    request: PicturesQuery,
     conditions: Conditions,
     config: ServiceConfig,
     progress: Progress,
+    picture: Picture | None = None,
 ) -> Reply:
-    """Answer a request for pictures.
+    """Answer a request for pictures; with ``picture``, translate that one.
 
     A reply that the client has already, by its tag, is answered with 304 and never computed: a
     POST here only reads, so that the rule for GET (RFC 9110, section 13.1.2) is kept for it too.
@@ -71,41 +76,47 @@ async def generate(
         InvalidInput, QueueFull, DeadlineUnmeetable, NotReady, DeadlineExceeded, InferenceFailed.
     """
     given = isinstance(request, GenerateRequest) and request.latents is not None
-    facts = await aside(given, _facts, model, request, conditions.form, config)
-    headers = facts.headers() | _caching(model, facts, request, conditions)
+    task: Task = "generate" if picture is None else "translate"
+    facts = await aside(given, _facts, task, model, request, conditions.form, config, picture)
+    headers = facts.headers() | caching(model, facts, request, conditions)
     if matches(conditions.known_tags, headers.get("ETag")):
         return Reply(304, headers=headers)
     headers["Content-Type"] = conditions.form.media_type
     if conditions.head_only:
         return Reply(200, None, headers)
     progress.images = len(facts.plan)
-    large = facts.plan.drawn_elements > DRAWN_INLINE_ELEMENTS
-    rows = await aside(large, bind, facts.plan)
+    rows = await filled(facts.plan)
     progress.phases_s["decode"] = perf_counter() - progress.start
-    answer = await model.infer("generate", rows, timeout_s=config.timeout_s)
+    answer = await model.infer(task, rows, timeout_s=config.timeout_s)
     progress.phases_s |= {"queue": answer.queued_s, "run": answer.ran_s}
-    pictures: Pixels = answer.rows[_image_output(facts.plan).name]
     encode_start = perf_counter()
+    pictures = facts.plan.cut_out(answer.rows[_image_output(facts.plan).name])
     rendered = await _rendered(pictures, facts, answer.queued_s, answer.ran_s)
     progress.phases_s["encode"] = perf_counter() - encode_start
     headers["Content-Type"] = rendered.content_type
-    headers["Server-Timing"] = _server_timing(progress)
+    headers["Server-Timing"] = server_timing(progress)
     return Reply(200, rendered.body, headers)
 
 
-def _facts(model: Model, request: GenerateQuery, form: Form, config: ServiceConfig) -> Facts:
+def _facts(
+    task: Task,
+    model: Model,
+    request: PicturesQuery,
+    form: Form,
+    config: ServiceConfig,
+    picture: Picture | None,
+) -> Facts:
     """The request fitted to the model, with everything checked that can be before inference."""
     manifest = model.manifest
-    if "generate" not in manifest.tasks:
-        tasks = ", ".join(manifest.tasks)
-        raise InvalidInput(f"model {manifest.name!r} does not generate; it answers {tasks}")
-    fitted = plan(manifest.graph("generate"), manifest.size, request, limit=config.max_images)
+    graph = graph_for(task, manifest)
+    fitted = plan(graph, manifest.size, request, limit=config.max_images, picture=picture)
     errors = FieldErrors()
     if request.quality is not None and form.image not in LOSSY:
         errors.add("quality", f"is for jpeg and webp, not {form.image}: leave it out")
     if form.container == "image":
         rows, columns = grid_shape(len(fitted))
-        side = max(rows * fitted.height, columns * fitted.width)
+        height, width = fitted.picture_size
+        side = max(rows * height, columns * width)
         if side > MAX_SIDE[form.image]:
             errors.add(
                 "num_images",
@@ -116,10 +127,23 @@ def _facts(model: Model, request: GenerateQuery, form: Form, config: ServiceConf
     return Facts(manifest.name, manifest.version, fitted, form, request.quality or DEFAULT_QUALITY)
 
 
+def graph_for(task: Task, manifest: Manifest) -> Graph:
+    """The graph that answers ``task``; InvalidInput when the model has none."""
+    if task not in manifest.tasks:
+        tasks = ", ".join(manifest.tasks)
+        raise InvalidInput(f"model {manifest.name!r} does not {task}; it answers {tasks}")
+    return manifest.graph(task)
+
+
+async def filled(plan: Plan) -> Rows:
+    """Every input of the plan's graph, drawn and scaled."""
+    large = plan.drawn_elements + plan.picture_elements > DRAWN_INLINE_ELEMENTS
+    return await aside(large, bind, plan)
+
+
 def _image_output(plan: Plan) -> ImageOutput:
-    outputs = [entry for entry in plan.graph.outputs if isinstance(entry, ImageOutput)]
-    assert outputs, "a bundle that generates has an image output"
-    return outputs[0]
+    """The manifest has one, for every task that is answered with pictures."""
+    return next(entry for entry in plan.graph.outputs if isinstance(entry, ImageOutput))
 
 
 async def _rendered(pictures: Pixels, facts: Facts, queue_s: float, run_s: float) -> Rendered:
@@ -135,9 +159,10 @@ async def aside(large: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kw
     return work(*args, **kwargs)
 
 
-def _caching(
-    model: Model, facts: Facts, request: GenerateQuery, conditions: Conditions
+def caching(
+    model: Model, facts: Facts, request: ModelQuery, conditions: Conditions
 ) -> dict[str, str]:
+    """The headers that say who may keep the reply, and under which tag."""
     headers = {} if conditions.plain_url else {"Vary": "Accept"}
     if facts.plan.seed_was_drawn:
         return headers | {"Cache-Control": "no-store"}
@@ -146,5 +171,6 @@ def _caching(
     return headers | {"Cache-Control": cache_control, "ETag": facts.etag(model.digest)}
 
 
-def _server_timing(progress: Progress) -> str:
+def server_timing(progress: Progress) -> str:
+    """The phases so far, as the header tells them."""
     return ", ".join(f"{name};dur={s * 1000:.3f}" for name, s in progress.phases_s.items())

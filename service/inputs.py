@@ -12,11 +12,21 @@ from numpy.typing import NDArray
 
 from export.dimension import resolve_shape
 from export.draw import draw, slerp
-from export.manifest import Graph, Index, Input, Label, Latent, Noise, Scalar, Vector
+from export.manifest import Graph, Image, Index, Input, Label, Latent, Noise, Scalar, Vector
+from service.fitting import Fitting
+from service.images import Picture, Pixels
 from service.rows import Rows
 from service.schemas import Interpolation
 
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """The picture that a request starts from, and how it comes to the graph's size."""
+
+    picture: Picture
+    fitting: Fitting
 
 
 @dataclass(frozen=True)
@@ -24,7 +34,7 @@ class Plan:
     """A request fitted to a graph: everything that its pictures depend on, before any draw."""
 
     graph: Graph
-    height: int
+    height: int  # of the graph's rows
     width: int
     seeds: tuple[int, ...]  # one per image; the same for all on the way between two seeds
     seed_was_drawn: bool
@@ -32,6 +42,7 @@ class Plan:
     scalars: dict[str, float]
     latents: Floats | None  # [N, *shape]
     interpolate: Interpolation | None
+    source: Source | None = None
     classes: tuple[str, ...] = field(repr=False, default=())
 
     def __len__(self) -> int:
@@ -52,6 +63,15 @@ class Plan:
         return tuple(self.classes[label] for label in self.labels)
 
     @property
+    def picture_size(self) -> tuple[int, int]:
+        """The height and width of the pictures that the client gets, if the graph keeps them."""
+        return self.source.fitting.inner if self.source else (self.height, self.width)
+
+    def cut_out(self, pictures: Pixels) -> Pixels:
+        """The graph's pictures without what was laid around the one that they start from."""
+        return self.source.fitting.cut_out(pictures) if self.source else pictures
+
+    @property
     def drawn_elements(self) -> int:
         """How many random numbers ``bind`` will draw."""
         shapes = (
@@ -61,6 +81,14 @@ class Plan:
         )
         return len(self) * sum(math.prod(shape) for shape in shapes)
 
+    @property
+    def picture_elements(self) -> int:
+        """How many numbers of a picture ``bind`` will resize and scale."""
+        if self.source is None:
+            return 0
+        channels: int = self.source.picture.pixels.shape[2]
+        return len(self) * channels * self.height * self.width
+
     def key(self) -> str:
         """Equal for two plans of one graph exactly when their pictures are equal."""
         explicit = (
@@ -68,7 +96,9 @@ class Plan:
         )
         path = self.interpolate and (self.interpolate.end, self.interpolate.steps)
         knobs = sorted(self.scalars.items())
-        return repr((self.height, self.width, self.seeds, self.labels, knobs, explicit, path))
+        source = self.source and (self.source.picture.digest, self.source.fitting)
+        size = (self.height, self.width)
+        return repr((*size, self.seeds, self.labels, knobs, explicit, path, source))
 
 
 def bind(plan: Plan) -> Rows:
@@ -96,4 +126,16 @@ def _fill(entry: Input, plan: Plan) -> NDArray[Any]:
             return np.full((count, *resolve_shape(entry.shape, *size)), entry.default, np.int64)
         case Vector():
             return np.zeros((count, *resolve_shape(entry.shape, *size)), np.float32)
+        case Image() if plan.source is not None:
+            row = _scaled(entry, plan.source.fitting.row(plan.source.picture.pixels))
+            return np.repeat(row[None], count, axis=0) if count > 1 else row[None]
     raise AssertionError(f"plan() let the {entry.role} input {entry.name!r} through")
+
+
+def _scaled(entry: Image, pixels: Pixels) -> Floats:
+    """uint8 [H, W, C] -> float32 [C, H, W] in [low, high]."""
+    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1)).astype(np.float32)
+    planes /= 255  # first, so that black and white are exactly low and high
+    planes *= entry.high - entry.low
+    planes += entry.low
+    return planes

@@ -50,21 +50,35 @@ def offers(image: ImageFormat | None) -> list[Form]:
 
 
 def negotiate(accept: str | None, image: ImageFormat | None) -> Form:
-    """The form that the client likes best (RFC 9110, section 12.5.1).
-
-    Among forms liked equally, the one named most exactly wins, then the order of ``offers``.
+    """The form of pictures that the client likes best, if one of ``offers`` will do.
 
     Raises:
         NotAcceptable: lists what can be had.
     """
+    return _best(accept, offers(image), f" with format {image!r}" if image else "")
+
+
+def negotiate_numbers(accept: str | None, *, array: bool) -> Form:
+    """JSON, or if ``array`` an npy file.
+
+    Raises:
+        NotAcceptable: lists what can be had.
+    """
+    available = [Form("json", "npy"), Form("npy", "npy")]
+    return _best(accept, available if array else available[:1])
+
+
+def _best(accept: str | None, available: list[Form], why: str = "") -> Form:
+    """The form that the client likes best (RFC 9110, section 12.5.1).
+
+    Among forms liked equally, the one named most exactly wins, then the order of ``available``.
+    """
     ranges = _parse(accept or "") or {"*/*": 1.0}
-    available = offers(image)
     liked = [(*_liking(form.media_type, ranges), -rank) for rank, form in enumerate(available)]
     quality, _, rank = max(liked)
     if quality > 0:
         return available[-rank]
     types = [form.media_type for form in available]
-    why = f" with format {image!r}" if image else ""
     raise NotAcceptable(
         f"nothing that Accept allows can be had{why}: accept one of {', '.join(types)}",
         available=types,

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from service.errors import MalformedRequest, ServiceError, UnsupportedMedia
 from service.fields import NAME_SHOWN, FieldErrors
 from service.schemas import GenerateQuery, GenerateRequest
 
+Schema = TypeVar("Schema", bound=BaseModel)
+Pairs = Iterable[tuple[str, str]]
+
+_TEXTS = frozenset({"model", "format", "fit"})  # never numbers, even if they look so
 _INTEGER = re.compile(r"-?[0-9]{1,4000}")  # int() itself refuses more than 4300
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,4})?")
 
@@ -37,43 +41,63 @@ _ADVICE = {
 }
 
 
-def require_json(content_type: str | None, content_encoding: str | None = None) -> None:
-    """Raise UnsupportedMedia unless the body says that it is JSON, and not compressed."""
+def media_type_of(content_type: str | None, content_encoding: str | None = None) -> str:
+    """What a body says that it is.
+
+    Raises:
+        UnsupportedMedia: it says that it is compressed, or JSON in another charset than UTF-8.
+    """
     if (content_encoding or "identity").lower() != "identity":
         raise UnsupportedMedia(
             f"the body is encoded as {content_encoding}: send it without Content-Encoding"
         )
     media_type, *parameters = (part.strip().lower() for part in (content_type or "").split(";"))
-    if media_type != "application/json":
-        raise UnsupportedMedia(
-            f"the body is {media_type or 'of no declared type'}: send JSON with "
-            "Content-Type: application/json",
-            supported=["application/json"],
-        )
-    for parameter in parameters:
+    for parameter in parameters if media_type == "application/json" else ():
         name, _, value = parameter.partition("=")
         if name == "charset" and value.strip('"') != "utf-8":
             raise UnsupportedMedia(
                 f"the body is in {value[:NAME_SHOWN]}: send JSON in UTF-8, as JSON is",
                 supported=["application/json"],
             )
+    return media_type
+
+
+def require_json(content_type: str | None, content_encoding: str | None = None) -> None:
+    """Raise UnsupportedMedia unless the body says that it is JSON, and not compressed."""
+    media_type = media_type_of(content_type, content_encoding)
+    if media_type != "application/json":
+        raise UnsupportedMedia(
+            f"the body is {media_type or 'of no declared type'}: send JSON with "
+            "Content-Type: application/json",
+            supported=["application/json"],
+        )
 
 
 def parse_body(body: bytes) -> GenerateRequest:
-    """Read the body of ``POST /generate``.
+    """Read the body of ``POST /generate``, as ``parse_json`` does."""
+    return parse_json(GenerateRequest, body)
+
+
+def parse_json(schema: type[Schema], body: bytes) -> Schema:
+    """Read a body that is JSON.
 
     Raises:
         MalformedRequest: it is not JSON; the detail tells the line and the column.
         InvalidInput: it is JSON, and says something that no model can answer.
     """
     try:
-        return GenerateRequest.model_validate_json(body)
+        return schema.model_validate_json(body)
     except ValidationError as error:
         raise _explained(error) from None
 
 
-def parse_query(pairs: Iterable[tuple[str, str]]) -> GenerateQuery:
-    """Read the query of a plain URL: numbers are numbers, ``label`` may come several times.
+def parse_query(pairs: Pairs) -> GenerateQuery:
+    """Read the query of a plain URL, as ``parse_pairs`` does."""
+    return parse_pairs(GenerateQuery, pairs)
+
+
+def parse_pairs(schema: type[Schema], pairs: Pairs) -> Schema:
+    """Read names and texts: numbers are numbers, ``label`` may come several times.
 
     Raises:
         InvalidInput: a value that no model can answer, or a field that came twice.
@@ -86,17 +110,17 @@ def parse_query(pairs: Iterable[tuple[str, str]]) -> GenerateQuery:
         elif name in values:
             errors.add(name, "is given twice; give it once")
         else:
-            values[name] = _number_or_text(text)
+            values[name] = text if name in _TEXTS else _number_or_text(text)
     errors.raise_if_any()
     if len(values.get("label", ())) == 1:
         values["label"] = values["label"][0]
     try:
-        return GenerateQuery.model_validate(values)
+        return schema.model_validate(values)
     except ValidationError as error:
         raise _explained(error) from None
 
 
-def parse_version(pairs: Iterable[tuple[str, str]]) -> int | None:
+def parse_version(pairs: Pairs) -> int | None:
     """Read ``version`` of a query, of which nothing else matters.
 
     Raises:

@@ -13,31 +13,49 @@ import numpy as np
 
 from export.dimension import resolve_shape
 from export.draw import SEED_LIMIT, draw_label, image_seed
-from export.manifest import FixedSize, FreeSize, Graph, Image, Label, Latent, Scalar, Text
+from export.manifest import Graph, Image, Label, Latent, Noise, Scalar, Size, Text
 from service.errors import InvalidInput
 from service.fields import CHOICES_SHOWN, FieldErrors, suggest
-from service.inputs import Floats, Plan
-from service.schemas import GenerateQuery, GenerateRequest
+from service.fitting import asked_size, fit_picture
+from service.images import Picture
+from service.inputs import Floats, Plan, Source
+from service.schemas import (
+    GenerateQuery,
+    GenerateRequest,
+    ImageRequest,
+    ModelQuery,
+    PicturesQuery,
+)
 
 
-def plan(graph: Graph, size: FixedSize | FreeSize, request: GenerateQuery, *, limit: int) -> Plan:
+def plan(
+    graph: Graph, size: Size, request: ModelQuery, *, limit: int, picture: Picture | None = None
+) -> Plan:
     """Fit a request to a graph.
 
     Args:
         graph: the entry point that will answer.
-        size: of the model's pictures; a free size answers with the first that it warms.
+        size: of the model's pictures.
         request: as parsed; a plain URL's, or a whole body's.
         limit: the most images that one request may ask for.
+        picture: that the request starts from; its channels are those of ``image_input``.
 
     Raises:
         InvalidInput: tells every field that does not fit, and what to change.
     """
-    _refuse_what_cannot_be_filled(graph)
-    height, width = (size.height, size.width) if isinstance(size, FixedSize) else size.warm[0]
+    _refuse_what_cannot_be_filled(graph, given=picture is not None)
     body = request if isinstance(request, GenerateRequest) else GenerateRequest()
     errors = FieldErrors()
+    source, height, width = _size(size, request, picture, errors)
     count = _count(request, body, limit, errors)
-    seed, was_drawn = _seed(request, body, errors)
+    drawn = _is_drawn(graph, request)
+    if count > 1 and not drawn and not isinstance(request.label, list):
+        errors.add(
+            "num_images",
+            f"nothing that this model starts from is drawn, so that all {count} pictures would be "
+            "the same: ask for one",
+        )
+    seed, was_drawn = _seed(request, body, errors) if drawn else (request.seed or 0, False)
     step = 0 if body.interpolate else 1
     seeds = tuple(image_seed(seed, step * k) for k in range(count))
     entry = next((entry for entry in graph.inputs if isinstance(entry, Label)), None)
@@ -51,23 +69,65 @@ def plan(graph: Graph, size: FixedSize | FreeSize, request: GenerateQuery, *, li
         scalars=_scalars(graph, request, errors),
         latents=_latents(graph, body, (height, width), errors),
         interpolate=body.interpolate,
+        source=source,
         classes=entry.classes if entry else (),
     )
     errors.raise_if_any()
     return fitted
 
 
-def _refuse_what_cannot_be_filled(graph: Graph) -> None:
+def image_input(graph: Graph) -> Image:
+    """The one picture that a graph starts from.
+
+    Raises:
+        InvalidInput: it starts from none, or from several.
+    """
+    entries = [entry for entry in graph.inputs if isinstance(entry, Image)]
+    if len(entries) == 1:
+        return entries[0]
+    names = ", ".join(entry.name for entry in entries) or "none"
+    raise InvalidInput(
+        f"one picture is sent, and this model starts from {len(entries)} (its image inputs: "
+        f"{names}): ask another model"
+    )
+
+
+def _refuse_what_cannot_be_filled(graph: Graph, *, given: bool) -> None:
     for entry in graph.inputs:
-        if isinstance(entry, Text | Image):
+        if isinstance(entry, Text):
             raise InvalidInput(
-                f"this model's pictures start from {'an' if entry.role == 'image' else 'a'} "
-                f"{entry.role} (its input {entry.name!r}), which /generate does not take: "
-                "ask another model",
+                f"this model's answers start from a text (its input {entry.name!r}), which is not "
+                "taken here: ask another model",
+            )
+        if isinstance(entry, Image) and not given:
+            raise InvalidInput(
+                f"this model's pictures start from an image (its input {entry.name!r}), which "
+                "/generate does not take: ask another model, or send one to POST /translate",
             )
 
 
-def _count(request: GenerateQuery, body: GenerateRequest, limit: int, errors: FieldErrors) -> int:
+def _size(
+    size: Size, request: ModelQuery, picture: Picture | None, errors: FieldErrors
+) -> tuple[Source | None, int, int]:
+    """The picture that the request starts from, if any, and the height and width of the rows."""
+    if picture is None:
+        query = request if isinstance(request, GenerateQuery) else GenerateQuery()
+        return None, *asked_size(size, query.height, query.width, errors)
+    fit = request.fit if isinstance(request, ImageRequest) else None
+    height, width = picture.pixels.shape[:2]
+    fitting = fit_picture(size, height, width, fit, errors)
+    return Source(picture, fitting), *fitting.outer
+
+
+def _is_drawn(graph: Graph, request: ModelQuery) -> bool:
+    """Whether the answer depends on the seed."""
+    return any(
+        isinstance(entry, Latent | Noise) or (isinstance(entry, Label) and request.label is None)
+        for entry in graph.inputs
+    )
+
+
+def _count(request: ModelQuery, body: GenerateRequest, limit: int, errors: FieldErrors) -> int:
     """How many images: as said, or as many as there are latents, steps or labels."""
     listed = {
         "latents": body.latents and len(body.latents),
@@ -75,7 +135,7 @@ def _count(request: GenerateQuery, body: GenerateRequest, limit: int, errors: Fi
         "label": len(request.label) if isinstance(request.label, list) else None,
     }
     counts = {name: count for name, count in listed.items() if count}
-    if request.num_images is not None:
+    if isinstance(request, PicturesQuery) and request.num_images is not None:
         counts = {"num_images": request.num_images} | counts
     (first, count), *others = counts.items() or {"num_images": 1}.items()
     for name, other in others:
@@ -86,7 +146,7 @@ def _count(request: GenerateQuery, body: GenerateRequest, limit: int, errors: Fi
     return min(count, limit)
 
 
-def _seed(request: GenerateQuery, body: GenerateRequest, errors: FieldErrors) -> tuple[int, bool]:
+def _seed(request: ModelQuery, body: GenerateRequest, errors: FieldErrors) -> tuple[int, bool]:
     """The first image's seed, and whether it was drawn here."""
     if body.interpolate is not None:
         if body.latents is not None:
@@ -148,7 +208,7 @@ def _class_index(
     return 0
 
 
-def _scalars(graph: Graph, request: GenerateQuery, errors: FieldErrors) -> dict[str, float]:
+def _scalars(graph: Graph, request: ModelQuery, errors: FieldErrors) -> dict[str, float]:
     """Every scalar input's value; whatever else was given is a field that nobody reads."""
     given = request.scalars
     values: dict[str, float] = {}
@@ -159,7 +219,7 @@ def _scalars(graph: Graph, request: GenerateQuery, errors: FieldErrors) -> dict[
             break
         if name in entries:
             values[name] = _scalar(entries[name], value, errors)
-        elif name == "truncation":
+        elif name in type(request).model_fields:
             others = f" (its scalars: {', '.join(entries)})" if entries else ""
             errors.add(name, f"this model has none: leave it out{others}")
         else:

@@ -15,6 +15,9 @@ from pydantic_core import PydanticCustomError
 from export.draw import SEED_LIMIT
 
 ImageFormat = Literal["png", "jpeg", "webp", "npy"]
+FixedFit = Literal["crop", "stretch", "pad"]
+FreeFit = Literal["keep", "scale"]
+Fit = Literal[FixedFit, FreeFit]
 
 _Integer = Annotated[int, Strict()]
 Seed = Annotated[_Integer, Field(ge=0, lt=SEED_LIMIT)]
@@ -40,8 +43,8 @@ class Interpolation(BaseModel):
         return self
 
 
-class GenerateQuery(BaseModel):
-    """What the plain URL ``GET /generate/{model}.png`` takes.
+class ModelQuery(BaseModel):
+    """What a request to any model may say.
 
     Unlisted fields are kept for ``planning.plan``: each must be a scalar input of the model.
     """
@@ -53,9 +56,6 @@ class GenerateQuery(BaseModel):
     version: Annotated[_Integer, Field(gt=0)] | None = Field(
         None, description="pins a version of the model; the default version when left out"
     )
-    num_images: Annotated[_Integer, Field(ge=1)] | None = Field(
-        None, description="how many pictures; 1 when left out"
-    )
     seed: Seed | None = Field(
         None,
         description="image k has seed (seed + k) mod 2^53; drawn and told in the reply "
@@ -66,20 +66,38 @@ class GenerateQuery(BaseModel):
         description="a class by name or index, or a list with one for each image; "
         "drawn from each image's seed when left out",
     )
-    truncation: Number | None = Field(
-        None, description="for models that have it; GET /models/{name} tells the range"
+
+    @property
+    def scalars(self) -> dict[str, Any]:
+        """The values given for scalar inputs, by name, not yet checked."""
+        given = {name: getattr(self, name, None) for name in ("truncation", "strength")}
+        named = {name: value for name, value in given.items() if value is not None}
+        return dict(self.model_extra or {}) | named
+
+
+class PicturesQuery(ModelQuery):
+    """What a request that is answered with pictures may say besides."""
+
+    num_images: Annotated[_Integer, Field(ge=1)] | None = Field(
+        None, description="how many pictures; 1 when left out"
     )
     quality: Annotated[_Integer, Field(ge=1, le=100)] | None = Field(
         None, description="for jpeg and webp; 90 when left out"
     )
 
-    @property
-    def scalars(self) -> dict[str, Any]:
-        """The values given for scalar inputs, by name, not yet checked."""
-        given = dict(self.model_extra or {})
-        if self.truncation is not None:
-            given["truncation"] = self.truncation
-        return given
+
+class GenerateQuery(PicturesQuery):
+    """What the plain URL ``GET /generate/{model}.png`` takes."""
+
+    truncation: Number | None = Field(
+        None, description="for models that have it; GET /models/{name} tells the range"
+    )
+    height: Annotated[_Integer, Field(ge=1)] | None = Field(
+        None, description="in pixels, for models of free size; given together with width"
+    )
+    width: Annotated[_Integer, Field(ge=1)] | None = Field(
+        None, description="in pixels; given together with height"
+    )
 
 
 class GenerateRequest(GenerateQuery):
@@ -99,6 +117,49 @@ class GenerateRequest(GenerateQuery):
     )
 
 
+class ImageRequest(ModelQuery):
+    """What a request that starts from a picture takes."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"additionalProperties": {"type": "number"}, "required": ["image"]}
+    )
+
+    image: Annotated[str, Strict()] | None = Field(
+        None,
+        description="a PNG, JPEG, WebP, BMP, TIFF or GIF (its first frame): as base64 in JSON, "
+        "as the file itself in a form; it is turned as its EXIF data says",
+    )
+    model: Annotated[str, Strict(), Field(max_length=200)] | None = Field(
+        None, description="may be left out when one is loaded or a default is set"
+    )
+    fit: Fit | None = Field(
+        None,
+        description="how the picture comes to the model's size. A model of one size: crop (cut "
+        "around the centre, scaled with antialiasing; the default), stretch, or pad (scaled whole "
+        "and framed by its reflection, which the reply is freed of). A model of free size: keep "
+        "(refused outside its limits; the default) or scale (to the nearest size within them)",
+    )
+
+
+class ReadRequest(ImageRequest):
+    """What ``POST /encode`` and ``POST /score`` take: one picture, one answer."""
+
+    label: LabelValue | None = Field(
+        None, description="a class by name or index; drawn from the seed when left out"
+    )
+
+
+class TranslateRequest(PicturesQuery, ImageRequest):
+    """What ``POST /translate`` takes. Further fields are scalar inputs of the model, by name."""
+
+    strength: Number | None = Field(
+        None, description="for models that have it; GET /models/{name} tells the range"
+    )
+    format: ImageFormat | None = Field(
+        None, description="the encoding of each image; png when left out. Accept is the container"
+    )
+
+
 class GeneratedImage(BaseModel):
     """One picture of a reply."""
 
@@ -110,16 +171,21 @@ class GeneratedImage(BaseModel):
     data: str = Field(description="the encoded image, as base64")
 
 
-class Timing(BaseModel):
-    """Where the time went, in seconds; base64 is part of encode, the writing of the JSON is not."""
+class RunTiming(BaseModel):
+    """Where the time of an inference went, in seconds."""
 
     queue_s: float
     run_s: float
+
+
+class Timing(RunTiming):
+    """Where the time went, in seconds; base64 is part of encode, the writing of the JSON is not."""
+
     encode_s: float
 
 
 class GenerateReply(BaseModel):
-    """The reply of ``POST /generate`` as ``application/json``."""
+    """The reply of ``POST /generate`` and ``POST /translate`` as ``application/json``."""
 
     model: str
     version: int
@@ -131,6 +197,30 @@ class GenerateReply(BaseModel):
     parameters: dict[str, float] = Field(description="every scalar input, as it was used")
     images: list[GeneratedImage]
     timing: Timing
+
+
+class _ReadReply(BaseModel):
+    """What a model says of a picture."""
+
+    model: str
+    version: int
+    seed: int
+    label: str | None = Field(description="the class, for models that have classes")
+    parameters: dict[str, float] = Field(description="every scalar input, as it was used")
+    timing: RunTiming
+
+
+class EncodeReply(_ReadReply):
+    """The reply of ``POST /encode`` as ``application/json``."""
+
+    shape: list[int]
+    vector: list[Any] = Field(description="numbers, nested as the shape says")
+
+
+class ScoreReply(_ReadReply):
+    """The reply of ``POST /score``."""
+
+    score: float
 
 
 class FieldProblem(BaseModel):

@@ -76,6 +76,12 @@ def test_task_needs_its_graph() -> None:
         manifest(tasks={"generate": "other"})
 
 
+@pytest.mark.parametrize("task", ["encode", "score"])
+def test_task_needs_an_output_of_its_kind(task: str) -> None:
+    with pytest.raises(ValidationError, match="needs a graph with a"):
+        manifest(tasks={task: "g"})
+
+
 @pytest.mark.parametrize("field", ["tasks", "graphs"])
 def test_nothing_to_answer_is_refused(field: str) -> None:
     with pytest.raises(ValidationError, match=field):

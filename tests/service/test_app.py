@@ -56,8 +56,9 @@ async def call(
     messages: AsyncIterator[Message],
     headers: list[tuple[bytes, bytes]],
     sent: list[Message] | None = None,
+    path: str = "/generate",
 ) -> list[Message]:
-    """POST /generate with hand-made ASGI messages; what was sent back."""
+    """POST with hand-made ASGI messages; what was sent back."""
     sent = [] if sent is None else sent
 
     async def receive() -> Message:
@@ -72,8 +73,8 @@ async def call(
         "http_version": "1.1",
         "method": "POST",
         "scheme": "http",
-        "path": "/generate",
-        "raw_path": b"/generate",
+        "path": path,
+        "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
         "headers": [(b"content-type", b"application/json"), *headers],

@@ -10,20 +10,20 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from service import app as app_module
 from service.app import create_app
 from service.config import ServiceConfig
 from service.fields import ERRORS_SHOWN
 from service.middleware import Message
 from service.parsing import parse_body
+from service.routes import pictures
 from service.schemas import GenerateRequest
-from tests.service.conftest import Serve
 from tests.service.test_app import call
 
 pytestmark = pytest.mark.anyio
 
 MANY = 100_000
 REPLY_BYTES = 2**16
+READERS = ("/generate", "/translate", "/encode", "/score")
 
 HUGE = {
     "labels that are none": {"label": [True] * MANY},
@@ -75,7 +75,7 @@ async def test_others_are_answered_while_a_large_body_is_read(
         assert answered.wait(30), "nobody else was answered"
         return parse_body(body)
 
-    monkeypatch.setattr(app_module, "parse_body", held)
+    monkeypatch.setattr(pictures, "parse_body", held)
     large = asyncio.create_task(client.post("/generate", json=HUGE["unknown fields"]))
     await asyncio.to_thread(begun.wait, 30)
     assert (await client.get("/health/live")).status_code == 200
@@ -84,13 +84,14 @@ async def test_others_are_answered_while_a_large_body_is_read(
     assert (await large).status_code == 422
 
 
-async def test_a_body_that_does_not_arrive_is_cut_off(config: ServiceConfig) -> None:
+@pytest.mark.parametrize("path", READERS)
+async def test_a_body_that_does_not_arrive_is_cut_off(config: ServiceConfig, path: str) -> None:
     async def body() -> AsyncIterator[Message]:
         yield {"type": "http.request", "body": b"{", "more_body": True}
         await asyncio.Event().wait()
 
     app = create_app(config.model_copy(update={"timeout_s": 0.1}))
-    start, content = await call(app, body(), [])
+    start, content = await call(app, body(), [], path=path)
     assert start["status"] == 408
     assert (b"connection", b"close") in start["headers"]
     problem = json.loads(content["body"])
@@ -98,10 +99,18 @@ async def test_a_body_that_does_not_arrive_is_cut_off(config: ServiceConfig) -> 
     assert "the body did not arrive within 0.1 s" in problem["detail"]
 
 
+@pytest.mark.parametrize("path", READERS)
 async def test_a_content_type_that_came_twice_is_refused(
-    config: ServiceConfig, serve: Serve
+    client: httpx.AsyncClient, path: str
 ) -> None:
-    async with serve(create_app(config)) as client:
-        headers = [("Content-Type", "application/json"), ("Content-Type", "text/plain")]
-        reply = await client.post("/generate", content=b"{}", headers=headers)
+    headers = [("Content-Type", "application/json"), ("Content-Type", "text/plain")]
+    reply = await client.post(path, content=b"{}", headers=headers)
     assert reply.status_code == 415
+
+
+@pytest.mark.parametrize("path", READERS)
+async def test_json_in_another_charset_is_refused(client: httpx.AsyncClient, path: str) -> None:
+    headers = {"Content-Type": "application/json; charset=latin-1"}
+    reply = await client.post(path, content=b"{}", headers=headers)
+    assert reply.status_code == 415
+    assert "send JSON in UTF-8" in reply.json()["detail"]

@@ -24,10 +24,11 @@ from export.manifest import (
     Vector,
 )
 from service.errors import InvalidInput
+from service.images import Picture
 from service.inputs import Plan, bind
-from service.planning import plan
+from service.planning import image_input, plan
 from service.rows import Rows
-from service.schemas import GenerateRequest
+from service.schemas import GenerateRequest, TranslateRequest
 
 SIZE = FixedSize(height=8, width=6)
 Z = Latent(name="z", shape=(4,))
@@ -149,6 +150,65 @@ def test_a_free_size_answers_with_the_first_that_it_warms() -> None:
 
 def test_drawn_elements_counts_what_bind_draws() -> None:
     assert fit((Z, NOISE, LABEL), num_images=3).drawn_elements == 3 * (4 + 4 * 6)
+
+
+# --- Rows of pictures. ---
+
+SOURCE = Image(name="source", channels=3)
+PIXELS = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)
+
+
+def fit_picture(*inputs: Input, digest: str = "a", **request: object) -> Plan:
+    asked = TranslateRequest.model_validate(request)
+    return plan(graph(*inputs), SIZE, asked, limit=64, picture=Picture(PIXELS, digest))
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1, 1), (0, 1), (0, 255), (-2.5, 7)])
+def test_pictures_are_scaled_to_the_range_of_their_input(low: float, high: float) -> None:
+    entry = SOURCE.model_copy(update={"low": low, "high": high})
+    bound = bind(fit_picture(entry, NOISE, seed=3, num_images=2))
+    expected = PIXELS.transpose(2, 0, 1) / 255 * (high - low) + low
+    assert bound["source"].dtype == np.float32
+    assert bound["source"].shape == (2, 3, 8, 6)
+    assert np.allclose(bound["source"], expected, atol=1e-5)
+    assert bound["source"].min() >= low
+    assert bound["source"].max() <= high
+    assert np.array_equal(bound["noise"], draw(NOISE, [3, 4], 8, 6))
+
+
+def test_black_and_white_are_exactly_the_ends_of_the_range() -> None:
+    ends = PIXELS.copy()
+    ends[:4], ends[4:] = 0, 255
+    entry = SOURCE.model_copy(update={"low": -0.3, "high": 0.7})
+    fitted = plan(graph(entry), SIZE, TranslateRequest(), limit=1, picture=Picture(ends, "a"))
+    assert set(bind(fitted)["source"].ravel()) == {np.float32(-0.3), np.float32(0.7)}
+
+
+def test_a_key_changes_with_the_picture_and_how_it_is_fitted() -> None:
+    keys = [
+        fit_picture(SOURCE, **wish).key()
+        for wish in ({}, {"fit": "crop"}, {"digest": "b"}, {"fit": "pad"}, {"fit": "stretch"})
+    ]
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 3  # this picture has the model's size: padding adds nothing to it
+
+
+def test_a_seed_matters_only_where_something_is_drawn() -> None:
+    still = fit_picture(SOURCE, STRENGTH)
+    assert (still.seeds, still.seed_was_drawn) == ((0,), False)
+    assert fit_picture(SOURCE, STRENGTH, seed=7).seeds == (7,)
+    assert fit_picture(SOURCE, NOISE).seed_was_drawn
+    assert fit_picture(SOURCE, LABEL).seed_was_drawn
+    assert not fit_picture(SOURCE, LABEL, label="star").seed_was_drawn
+
+
+def test_one_picture_needs_one_image_input() -> None:
+    other = Image(name="style", channels=1)
+    assert image_input(graph(Z, SOURCE)) == SOURCE
+    with pytest.raises(InvalidInput, match=r"starts from 2 .*source, style"):
+        image_input(graph(SOURCE, other))
+    with pytest.raises(InvalidInput, match=r"starts from 0 .*none"):
+        image_input(graph(Z))
 
 
 # --- Keys: equal exactly when the pictures are. ---

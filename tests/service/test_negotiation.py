@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.errors import NotAcceptable
-from service.negotiation import Form, negotiate
+from service.negotiation import Form, negotiate, negotiate_numbers
 from service.schemas import ImageFormat
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
@@ -72,3 +72,11 @@ def test_a_conflict_lists_what_can_be_had(
         negotiate(accept, image)
     assert available in caught.value.extra["available"]
     assert available in caught.value.detail
+
+
+def test_numbers_are_json_or_an_array_where_there_is_one() -> None:
+    assert negotiate_numbers(None, array=True).container == "json"
+    assert negotiate_numbers("application/x-npy", array=True).container == "npy"
+    with pytest.raises(NotAcceptable) as caught:
+        negotiate_numbers("application/x-npy, image/png", array=False)
+    assert caught.value.extra["available"] == ["application/json"]

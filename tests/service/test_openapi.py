@@ -13,12 +13,14 @@ import schemathesis
 from hypothesis import settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from export.manifest import FreeSize, Task
 from service import openapi
 from service.commands import Server, listen
 from service.config import ServiceConfig
 from service.errors import ServiceError
 from service.problems import MEDIA_TYPE
 from tests.tiny import tiny_bundle
+from tests.tiny_images import picture_bundle
 
 
 def document() -> dict[str, Any]:
@@ -40,8 +42,9 @@ def test_every_reference_leads_somewhere() -> None:
         assert name in schemas
 
 
-def test_every_refusal_of_generate_is_a_documented_problem() -> None:
-    for path, method in (("/generate", "post"), ("/generate/{file}", "get")):
+def test_every_refusal_of_a_picture_is_a_documented_problem() -> None:
+    paths = [("/generate", "post"), ("/generate/{file}", "get")]
+    for path, method in (*paths, ("/translate", "post"), ("/encode", "post"), ("/score", "post")):
         responses = document()["paths"][path][method]["responses"]
         refused = {status: said for status, said in responses.items() if int(status) >= 400}
         assert all(set(said["content"]) == {MEDIA_TYPE} for said in refused.values())
@@ -61,11 +64,13 @@ def test_every_error_of_the_tree_is_in_the_document() -> None:
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real server with two models, in a thread."""
+    """A real server in a thread, whose default model answers everything that can be asked."""
     folder: Path = tmp_path_factory.mktemp("models")
     tiny_bundle(folder, name="tiny")
-    tiny_bundle(folder, name="colour", channels=3)
-    config = ServiceConfig(models=(folder,), default_model="tiny", watch_s=0, port=0)
+    free = FreeSize(min_side=1, max_side=64, max_pixels=4096, stride=4, warm=((8, 8),))
+    tasks: tuple[Task, ...] = ("generate", "translate", "encode", "score")
+    picture_bundle(folder, name="whole", tasks=tasks, grain=True, size=free, classes=("a", "b"))
+    config = ServiceConfig(models=(folder,), default_model="whole", watch_s=0, port=0)
     with listen(config.host, config.port) as listener:
         server = Server(config)
         thread = Thread(target=server.run, kwargs={"sockets": [listener]})

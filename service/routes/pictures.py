@@ -1,0 +1,140 @@
+"""The routes about pictures: drawn, translated, encoded, scored."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from fastapi import Request, Response
+
+from service.config import ServiceConfig
+from service.errors import UnknownModel
+from service.generate import PARSED_INLINE_BYTES, Conditions, Progress, aside, generate
+from service.middleware import cancelled_when_gone, header
+from service.model import Model
+from service.negotiation import Form, negotiate, negotiate_numbers
+from service.parsing import parse_body, parse_query, require_json
+from service.reading import Reading, read, translate
+from service.routes.framework import Routes, body_of, repository_of, respond
+from service.schemas import (
+    GenerateQuery,
+    ImageFormat,
+    ImageRequest,
+    ReadRequest,
+    TranslateRequest,
+)
+from service.uploads import Upload, parse_upload, require_upload
+
+EXTENSIONS: dict[str, ImageFormat] = {
+    "png": "png",
+    "jpg": "jpeg",
+    "jpeg": "jpeg",
+    "webp": "webp",
+}
+
+Asked = TypeVar("Asked", bound=ImageRequest)
+routes = Routes()
+
+
+@routes.on("/generate", "POST")
+async def generate_images(request: Request) -> Response:
+    """Generate pictures. ``Accept`` is the container, ``format`` the encoding of each image."""
+    scope = request.scope
+    require_json(header(scope, b"content-type"), header(scope, b"content-encoding"))
+    body = await body_of(request)
+    asked = await aside(len(body) > PARSED_INLINE_BYTES, parse_body, body)
+    form = negotiate(header(scope, b"accept"), asked.format)
+    return await _generate(request, asked.model, asked, form)
+
+
+@routes.on("/generate/{file}")
+async def generate_file(request: Request, file: str) -> Response:
+    """The same as a plain URL, fit for an ``img`` tag: ``/generate/{model}.png?seed=7``.
+
+    ``file`` is a model's name and ``.png``, ``.jpeg``, ``.jpg`` or ``.webp``. With a seed the reply
+    may be cached; several images become a grid. Every scalar input of the model is a parameter.
+    """
+    name, dot, extension = file.rpartition(".")
+    if not dot or extension.lower() not in EXTENSIONS:
+        raise UnknownModel(
+            f"{file!r} is not a model's name and an extension: end it with one of "
+            + ", ".join(f".{known}" for known in EXTENSIONS)
+        )
+    asked = parse_query(request.query_params.multi_items())
+    form = Form("image", EXTENSIONS[extension.lower()])
+    return await _generate(request, name, asked, form, plain_url=True)
+
+
+async def _generate(
+    request: Request, name: str | None, asked: GenerateQuery, form: Form, *, plain_url: bool = False
+) -> Response:
+    model = _model(request, name, asked.version)
+    conditions = _conditions(request, form, plain_url=plain_url)
+    async with cancelled_when_gone(request.receive):
+        reply = await generate(model, asked, conditions, *_surroundings(request))
+    return respond(reply)
+
+
+@routes.on("/translate", "POST")
+async def translate_image(request: Request) -> Response:
+    """Make pictures from a picture. ``Accept`` is the container, as for ``/generate``.
+
+    The picture comes as a form (``image`` is the file, the other fields beside it), as the body
+    itself (``Content-Type: image/png`` or the like, the fields in the query), or in JSON as base64.
+    What it is is read from its content. Transparency is laid on white, unless the model takes four
+    channels; of an animation the first frame counts.
+    """
+    upload = await _upload(request, TranslateRequest)
+    form = negotiate(header(request.scope, b"accept"), upload.request.format)
+    model = _model(request, upload.request.model, upload.request.version)
+    conditions = _conditions(request, form)
+    async with cancelled_when_gone(request.receive):
+        reply = await translate(model, upload, conditions, *_surroundings(request))
+    return respond(reply)
+
+
+@routes.on("/encode", "POST")
+async def encode_image(request: Request) -> Response:
+    """Tell the vector of a picture, sent as for ``/translate``: as JSON or as an npy file."""
+    return await _read(request, "encode")
+
+
+@routes.on("/score", "POST")
+async def score_image(request: Request) -> Response:
+    """Tell the score of a picture, sent as for ``/translate``."""
+    return await _read(request, "score")
+
+
+async def _read(request: Request, task: Reading) -> Response:
+    upload = await _upload(request, ReadRequest)
+    form = negotiate_numbers(header(request.scope, b"accept"), array=task == "encode")
+    model = _model(request, upload.request.model, upload.request.version)
+    conditions = _conditions(request, form)
+    async with cancelled_when_gone(request.receive):
+        reply = await read(task, model, upload, conditions, *_surroundings(request))
+    return respond(reply)
+
+
+async def _upload(request: Request, schema: type[Asked]) -> Upload[Asked]:
+    content_type = header(request.scope, b"content-type") or ""
+    require_upload(content_type, header(request.scope, b"content-encoding"))
+    body = await body_of(request)
+    large = len(body) > PARSED_INLINE_BYTES
+    query = request.query_params.multi_items()
+    return await aside(large, parse_upload, schema, content_type, body, query)
+
+
+def _model(request: Request, name: str | None, version: int | None) -> Model:
+    """The model asked for, noted as the request's."""
+    model = repository_of(request).get(name, version)
+    progress: Progress = request.scope["progress"]
+    progress.model, progress.version = model.manifest.name, model.manifest.version
+    return model
+
+
+def _conditions(request: Request, form: Form, *, plain_url: bool = False) -> Conditions:
+    known_tags = header(request.scope, b"if-none-match")
+    return Conditions(form, plain_url, request.method == "HEAD", known_tags)
+
+
+def _surroundings(request: Request) -> tuple[ServiceConfig, Progress]:
+    return request.app.state.config, request.scope["progress"]
