@@ -16,10 +16,10 @@ The hops of a request, each in a file of its own::
     session       batches -> ONNX Runtime -> rows                          500
     replies       rows -> files (images) -> the body of the reply
 
-``generate`` and ``reading`` (what starts from a picture) string them together. Errors are drawn in ``errors``; settings are in ``config``.
-The service knows the roles of a graph's inputs and no kind of GAN, and imports of Ganymede's other
-packages only the contract: ``export.bundle``, ``export.manifest``, ``export.draw`` and
-``export.dimension``. It never imports torch.
+``generate`` and ``reading`` (what starts from a picture) string them together. Errors are drawn in
+``errors``; settings are in ``config``. The service knows the roles of a graph's inputs and no kind
+of GAN, and imports of Ganymede's other packages only the contract: ``export.bundle``,
+``export.manifest``, ``export.draw`` and ``export.dimension``. It never imports torch.
 """
 
 __version__ = "0.1.0"
