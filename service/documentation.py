@@ -169,7 +169,7 @@ def _request_body() -> dict[str, Any]:
 
 
 def _query_parameters(schema: type[BaseModel] = GenerateQuery) -> list[dict[str, Any]]:
-    """The query of an URL, from the schema that reads it; a picture is never there."""
+    """The query of a URL, from the schema that reads it; a picture is never there."""
     parameters = []
     for name, described in _form_properties(schema).items():
         text = described.pop("description")
@@ -217,7 +217,7 @@ _OPERATIONS: dict[str, dict[str, Any]] = {
         "summary": "Generate pictures by a plain URL",
         "tags": ["pictures"],
         "openapi_extra": {"parameters": _query_parameters()},
-        "responses": _pictures() | _refusals(UnknownModel, InvalidInput, *_BUSY),
+        "responses": _pictures() | _refusals(UnknownModel, TooLarge, InvalidInput, *_BUSY),
     },
     "translate_image": {
         "summary": "Make pictures from a picture",

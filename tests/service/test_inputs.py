@@ -214,6 +214,14 @@ def test_one_picture_needs_one_image_input() -> None:
         image_input(graph(Z))
 
 
+def test_the_bytes_of_rows_are_known_before_they_are_made() -> None:
+    for fitted in (
+        fit((Z, NOISE, LABEL, STRENGTH, LAYERS, STYLE), num_images=3),
+        fit_picture(SOURCE, NOISE, LABEL, STRENGTH, num_images=2),
+    ):
+        assert fitted.nbytes == bind(fitted).nbytes
+
+
 # --- Keys: equal exactly when the pictures are. ---
 
 
