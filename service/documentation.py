@@ -173,7 +173,7 @@ def _request_body() -> dict[str, Any]:
 def _query_parameters(
     schema: type[BaseModel] = GenerateQuery, *, only: Container[str] | None = None
 ) -> list[dict[str, Any]]:
-    """The query of an URL, or some of it, from the schema that reads it; never a picture."""
+    """The query of a URL, or some of it, from the schema that reads it; never a picture."""
     parameters = []
     for name, described in _form_properties(schema).items():
         if name == "image" or (only is not None and name not in only):
@@ -223,7 +223,7 @@ _OPERATIONS: dict[str, dict[str, Any]] = {
         "summary": "Generate pictures by a plain URL",
         "tags": ["pictures"],
         "openapi_extra": {"parameters": _query_parameters()},
-        "responses": _pictures() | _refusals(UnknownModel, InvalidInput, *_BUSY),
+        "responses": _pictures() | _refusals(UnknownModel, TooLarge, InvalidInput, *_BUSY),
     },
     "translate_image": {
         "summary": "Make pictures from a picture",

@@ -13,6 +13,7 @@ from service.fields import FieldErrors
 from service.images import Pixels, resize
 from service.schemas import Fit, FixedFit, FreeFit
 
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 _SHRINK = 0.99  # of a side, until the picture and its padding are within the limits
 
 
@@ -25,7 +26,7 @@ class Fitting:
     [height, width].
     """
 
-    box: tuple[float, float, float, float]  # left, top, right, bottom
+    box: Box
     inner: tuple[int, int]
     outer: tuple[int, int]
     corner: tuple[int, int] = (0, 0)
@@ -65,13 +66,13 @@ def fit_picture(
     and padded to the model's stride.
     """
     allowed = get_args(FixedFit if isinstance(size, FixedSize) else FreeFit)
-    whole = (0, 0, width, height)
+    whole = (0.0, 0.0, float(width), float(height))
     if fit is not None and fit not in allowed:
         kind = "one size only" if isinstance(size, FixedSize) else "pictures of several sizes"
         errors.add("fit", f"this model takes {kind}: say {' or '.join(allowed)}")
         return Fitting(whole, (height, width), (height, width))
     if isinstance(size, FixedSize):
-        return _fixed(size, height, width, fit or "crop")
+        return _fixed(size, whole, fit or "crop")
     inner: tuple[int, int] | None = (height, width)
     if not _allowed(size, height, width):
         inner = _scaled(size, height, width) if fit == "scale" else None
@@ -113,15 +114,16 @@ def asked_size(
     return default
 
 
-def _fixed(size: FixedSize, height: int, width: int, fit: Fit) -> Fitting:
+def _fixed(size: FixedSize, whole: Box, fit: Fit) -> Fitting:
     outer = (size.height, size.width)
+    _, _, width, height = whole
     if fit == "pad":
         factor = min(size.height / height, size.width / width)
         inner = max(1, round(height * factor)), max(1, round(width * factor))
         corner = (outer[0] - inner[0]) // 2, (outer[1] - inner[1]) // 2
-        return Fitting((0, 0, width, height), inner, outer, corner)
+        return Fitting(whole, inner, outer, corner)
     if fit == "stretch":
-        return Fitting((0, 0, width, height), outer, outer)
+        return Fitting(whole, outer, outer)
     factor = max(size.height / height, size.width / width)
     left = max(0.0, (width - size.width / factor) / 2)
     top = max(0.0, (height - size.height / factor) / 2)

@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar
 
 from export.manifest import Graph, ImageOutput, Manifest, Task
 from service.config import ServiceConfig
-from service.errors import InvalidInput
+from service.errors import InvalidInput, TooLarge
 from service.fields import FieldErrors
 from service.images import DEFAULT_QUALITY, LOSSY, MAX_SIDE, Picture, Pixels, grid_shape
 from service.inputs import Plan, bind
@@ -27,7 +27,6 @@ from service.schemas import GenerateRequest, ModelQuery, PicturesQuery
 
 # Above these the work leaves the event loop: a thread costs about 0.1 ms, which is what these cost.
 PARSED_INLINE_BYTES = 2**14
-DRAWN_INLINE_ELEMENTS = 2**14
 ENCODED_INLINE_PIXELS = 2**10
 
 PINNED = "public, max-age=31536000, immutable"  # a bundle's version never changes
@@ -73,7 +72,8 @@ async def generate(
     POST here only reads, so that the rule for GET (RFC 9110, section 13.1.2) is kept for it too.
 
     Raises:
-        InvalidInput, QueueFull, DeadlineUnmeetable, NotReady, DeadlineExceeded, InferenceFailed.
+        InvalidInput, TooLarge: no model, or not this one, can answer it.
+        QueueFull, DeadlineUnmeetable, NotReady, DeadlineExceeded, InferenceFailed.
     """
     given = isinstance(request, GenerateRequest) and request.latents is not None
     task: Task = "generate" if picture is None else "translate"
@@ -85,7 +85,7 @@ async def generate(
     if conditions.head_only:
         return Reply(200, None, headers)
     progress.images = len(facts.plan)
-    rows = await filled(facts.plan)
+    rows = await filled(facts.plan, config)
     progress.phases_s["decode"] = perf_counter() - progress.start
     answer = await model.infer(task, rows, timeout_s=config.timeout_s)
     progress.phases_s |= {"queue": answer.queued_s, "run": answer.ran_s}
@@ -135,10 +135,19 @@ def graph_for(task: Task, manifest: Manifest) -> Graph:
     return manifest.graph(task)
 
 
-async def filled(plan: Plan) -> Rows:
-    """Every input of the plan's graph, drawn and scaled."""
-    large = plan.drawn_elements + plan.picture_elements > DRAWN_INLINE_ELEMENTS
-    return await aside(large, bind, plan)
+async def filled(plan: Plan, config: ServiceConfig) -> Rows:
+    """Every input of the plan's graph, drawn and scaled.
+
+    Raises:
+        TooLarge: the rows would never fit into the queue.
+    """
+    if plan.nbytes > config.queue_bytes:
+        raise TooLarge(
+            f"{len(plan)} images of {plan.height} x {plan.width} pixels start from {plan.nbytes} "
+            f"bytes, and at most {config.queue_bytes} may wait: ask for fewer, or for smaller ones",
+            limit_bytes=config.queue_bytes,
+        )
+    return await aside(plan.is_large, bind, plan)
 
 
 def _image_output(plan: Plan) -> ImageOutput:

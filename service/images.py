@@ -46,6 +46,7 @@ _SIGNATURES = re.compile(
     rb"\x89PNG|\xff\xd8\xff|RIFF....WEBP|BM....\0{4}|II[*+]\0|MM\0[*+]|GIF8", re.DOTALL
 )
 _READABLE_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
+Image.init()  # every plug-in now, rather than on the event loop with the first WebP that comes
 _TILE_WIDTH, _TILE_LENGTH = 322, 323  # TIFF 6.0, section 15
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

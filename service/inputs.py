@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from export.dimension import resolve_shape
 from export.draw import draw, slerp
-from export.manifest import Graph, Image, Index, Input, Label, Latent, Noise, Scalar, Vector
+from export.manifest import Graph, Image, Index, Input, Label, Latent, Noise, Scalar, Text, Vector
 from service.fitting import Fitting
 from service.images import Picture, Pixels
 from service.rows import Rows
 from service.schemas import Interpolation
 
 Floats = NDArray[np.float32]
+
+INLINE_ELEMENTS = 2**14  # to make these takes about as long as to hand them to a thread: 0.1 ms
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +85,23 @@ class Plan:
 
     @property
     def picture_elements(self) -> int:
-        """How many numbers of a picture ``bind`` will resize and scale."""
+        """How many numbers of pictures ``bind`` will scale."""
         if self.source is None:
             return 0
         channels: int = self.source.picture.pixels.shape[2]
         return len(self) * channels * self.height * self.width
+
+    @property
+    def is_large(self) -> bool:
+        """Whether ``bind`` takes so long that it should not hold up other requests."""
+        sent = self.source.picture.pixels.size if self.source else 0
+        return self.drawn_elements + max(self.picture_elements, sent) > INLINE_ELEMENTS
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows that ``bind`` will make."""
+        size = (self.height, self.width)
+        return len(self) * sum(_row_bytes(entry, *size) for entry in self.graph.inputs)
 
     def key(self) -> str:
         """Equal for two plans of one graph exactly when their pictures are equal."""
@@ -130,6 +144,20 @@ def _fill(entry: Input, plan: Plan) -> NDArray[Any]:
             row = _scaled(entry, plan.source.fitting.row(plan.source.picture.pixels))
             return np.repeat(row[None], count, axis=0) if count > 1 else row[None]
     raise AssertionError(f"plan() let the {entry.role} input {entry.name!r} through")
+
+
+def _row_bytes(entry: Input, height: int, width: int) -> int:
+    """Bytes of one row of an input: integers have eight, all other numbers four."""
+    match entry:
+        case Image():
+            return 4 * entry.channels * height * width
+        case Latent() | Noise() | Vector():
+            return 4 * math.prod(resolve_shape(entry.shape, height, width))
+        case Index():
+            return 8 * math.prod(resolve_shape(entry.shape, height, width))
+        case Text():
+            return 8 * entry.length
+    return 8 if isinstance(entry, Label) else 4
 
 
 def _scaled(entry: Image, pixels: Pixels) -> Floats:

@@ -74,7 +74,7 @@ async def read(
     headers = facts.headers() | caching(model, facts, request, conditions)
     if matches(conditions.known_tags, headers.get("ETag")):
         return Reply(304, headers=headers)
-    rows = await filled(fitted)
+    rows = await filled(fitted, config)
     progress.phases_s["decode"] = perf_counter() - progress.start
     answer = await model.infer(task, rows, timeout_s=config.timeout_s)
     progress.phases_s |= {"queue": answer.queued_s, "run": answer.ran_s}

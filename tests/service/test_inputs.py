@@ -185,12 +185,15 @@ def test_black_and_white_are_exactly_the_ends_of_the_range() -> None:
 
 
 def test_a_key_changes_with_the_picture_and_how_it_is_fitted() -> None:
+    sent: dict[str, Any] = {"limit": 1, "picture": Picture(PIXELS, "a")}
     keys = [
         fit_picture(SOURCE, **wish).key()
         for wish in ({}, {"fit": "crop"}, {"digest": "b"}, {"fit": "pad"}, {"fit": "stretch"})
     ]
-    assert keys[0] == keys[1]
-    assert len(set(keys)) == 3  # this picture has the model's size: padding adds nothing to it
+    assert len(set(keys)) == 2  # a picture of the model's own size is the same in every fit
+    square = plan(graph(SOURCE), FixedSize(height=6, width=6), TranslateRequest(), **sent)
+    padded = plan(graph(SOURCE), FixedSize(height=6, width=6), TranslateRequest(fit="pad"), **sent)
+    assert len({*keys, square.key(), padded.key()}) == 4
 
 
 def test_a_seed_matters_only_where_something_is_drawn() -> None:
@@ -209,6 +212,14 @@ def test_one_picture_needs_one_image_input() -> None:
         image_input(graph(SOURCE, other))
     with pytest.raises(InvalidInput, match=r"starts from 0 .*none"):
         image_input(graph(Z))
+
+
+def test_the_bytes_of_rows_are_known_before_they_are_made() -> None:
+    for fitted in (
+        fit((Z, NOISE, LABEL, STRENGTH, LAYERS, STYLE), num_images=3),
+        fit_picture(SOURCE, NOISE, LABEL, STRENGTH, num_images=2),
+    ):
+        assert fitted.nbytes == bind(fitted).nbytes
 
 
 # --- Keys: equal exactly when the pictures are. ---

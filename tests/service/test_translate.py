@@ -19,9 +19,11 @@ from PIL import Image
 
 from export.draw import draw
 from export.manifest import FixedSize, FreeSize, Noise
+from service import inputs
 from service.app import create_app
 from service.config import ServiceConfig
 from service.images import Picture, Pixels, UploadedFile
+from service.inputs import Plan
 from service.model import Answer, Model
 from service.rows import Rows
 from tests.service.conftest import Serve, serving
@@ -218,12 +220,13 @@ async def test_labels_may_differ_where_nothing_else_does(client: httpx.AsyncClie
 
 
 async def test_what_is_not_drawn_may_be_cached_without_a_seed(client: httpx.AsyncClient) -> None:
-    first = await send(client, file(noise()))
+    body = {"image": b64encode(file(noise(8, 9))).decode()}
+    first = await client.post("/translate", json=body)
     assert first.headers["cache-control"] == "no-cache"
-    body = {"image": b64encode(file(noise())).decode()}
     known = {"If-None-Match": first.headers["etag"]}
     assert (await client.post("/translate", json=body, headers=known)).status_code == 304
-    for change in ({"image": b64encode(file(noise(salt=1))).decode()}, {"fit": "stretch"}):
+    other = b64encode(file(noise(8, 9, salt=1))).decode()
+    for change in ({"image": other}, {"fit": "stretch"}, {"strength": 0.5}, {"format": "webp"}):
         reply = await client.post("/translate", json=body | change, headers=known)
         assert reply.status_code == 200
 
@@ -426,21 +429,36 @@ async def test_other_bodies_are_refused_unread(client: httpx.AsyncClient) -> Non
         assert "image/*" in reply.json()["supported"]
 
 
-async def test_large_pictures_are_decoded_beside_the_event_loop(
+async def test_large_pictures_are_decoded_and_resized_beside_the_event_loop(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    threads: list[tuple[int, bool]] = []
-    decode_here = UploadedFile.decode
+    found: list[tuple[str, int, bool]] = []  # the model's pictures are 8 x 8
+    decode_here, bind_here = UploadedFile.decode, inputs.bind
 
-    def watched(uploaded: UploadedFile, channels: int) -> Picture:
-        aside = threading.current_thread() is not threading.main_thread()
-        threads.append((uploaded.pixels, aside))
+    def note(what: str, size: int) -> None:
+        found.append((what, size, threading.current_thread() is not threading.main_thread()))
+
+    def watched_decode(uploaded: UploadedFile, channels: int) -> Picture:
+        note("decode", uploaded.pixels)
         return decode_here(uploaded, channels)
 
-    monkeypatch.setattr(UploadedFile, "decode", watched)
-    for side in (8, 64, 65, 300):
+    def watched_bind(plan: Plan) -> Rows:
+        assert plan.source is not None
+        note("bind", plan.source.picture.pixels.size)
+        return bind_here(plan)
+
+    monkeypatch.setattr(UploadedFile, "decode", watched_decode)
+    monkeypatch.setattr("service.generate.bind", watched_bind)
+    for side in (8, 64, 300):
         await translated(client, file(noise(side, side)))
-    assert threads == [(64, False), (4096, False), (4225, True), (90_000, True)]
+    assert found == [
+        ("decode", 64, False),
+        ("bind", 192, False),
+        ("decode", 4096, False),
+        ("bind", 12_288, False),
+        ("decode", 90_000, True),
+        ("bind", 270_000, True),
+    ]
 
 
 async def test_numbers_that_are_not_finite_are_the_models_fault(
@@ -472,6 +490,20 @@ async def test_limits_of_pixels_are_told(config: ServiceConfig, serve: Serve) ->
         assert await translated(client, file(noise(9, 11)))
         detail = await refused(client, file(noise(10, 10)), 413)
     assert detail == "image: it has 10 x 10 pixels, and the limit is 99: send a smaller one"
+
+
+async def test_rows_that_would_never_fit_into_the_queue_are_refused_unmade(
+    config: ServiceConfig, serve: Serve
+) -> None:
+    limited = config.model_copy(update={"queue_bytes": 2 * (4 * 2 * 3 * 8 * 8 + 4)})
+    async with serve(create_app(limited)) as client:
+        sent = {"model": "grain", "seed": 1}
+        assert await translated(client, file(noise()), num_images=2, **sent)
+        detail = await refused(client, file(noise()), 413, num_images=3, **sent)
+        body = {"model": "reader", "seed": 1, "height": 32, "width": 36}
+        generated = await client.post("/generate", json=body)
+    assert "3 images of 8 x 8 pixels start from 4620 bytes, and at most 3080 may wait" in detail
+    assert generated.status_code == 413
 
 
 async def test_uploads_are_counted_and_logged_like_any_request(
