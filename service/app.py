@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -16,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from service import __version__, cards, documentation
 from service.config import ServiceConfig
 from service.errors import NotReady, ServiceError, UnknownModel
-from service.generate import PARSED_INLINE_BYTES, Conditions, aside, generate
+from service.generate import PARSED_INLINE_BYTES, Conditions, aside, generate, reply_cache
 from service.metrics import Metrics
 from service.middleware import (
     ClientGone,
@@ -82,6 +83,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.config, app.state.repository, app.state.metrics = config, models, metrics
+    app.state.cache = reply_cache(config, metrics)
     app.state.stopping = False
     app.include_router(router)
     app.add_exception_handler(ServiceError, _refuse)
@@ -159,13 +161,13 @@ async def generate_file(request: Request, file: str) -> Response:
 async def _generate(
     request: Request, name: str | None, asked: GenerateQuery, form: Form, *, plain_url: bool = False
 ) -> Response:
-    progress = request.scope["progress"]
+    state, progress = request.app.state, request.scope["progress"]
     model = _repository(request).get(name, asked.version)
     progress.model, progress.version = model.manifest.name, model.manifest.version
     known_tags = header(request.scope, b"if-none-match")
-    conditions = Conditions(form, plain_url, request.method == "HEAD", known_tags)
-    async with cancelled_when_gone(request.receive):
-        reply = await generate(model, asked, conditions, request.app.state.config, progress)
+    while_wanted = partial(cancelled_when_gone, request.receive)
+    conditions = Conditions(form, plain_url, request.method == "HEAD", known_tags, while_wanted)
+    reply = await generate(model, asked, conditions, state.config, progress, state.cache)
     return _response(reply)
 
 

@@ -102,11 +102,12 @@ class GeneratedImage(BaseModel):
 
 
 class Timing(BaseModel):
-    """Where the time went, in seconds."""
+    """Where this request's time went, in seconds."""
 
-    queue_s: float
+    queue_s: float = Field(description="waiting, also for another request's reply")
     run_s: float
     encode_s: float
+    cached: bool = Field(description="made for another request, hence neither run nor encoded")
 
 
 class GenerateReply(BaseModel):
