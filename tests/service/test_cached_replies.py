@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -94,7 +95,10 @@ async def test_replies_are_the_same_with_and_without_the_cache(
     assert results(metrics) == {"hit": count, "shared": 0, "miss": count}
 
 
-async def test_a_hit_runs_nothing_and_says_so(cached: ServiceConfig, serve: Serve) -> None:
+async def test_a_hit_runs_nothing_and_says_so(
+    cached: ServiceConfig, serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "service.access")
     metrics = Metrics()
     async with serve(create_app(cached, metrics=metrics)) as client:
         first = await post(client, seed=7, num_images=2)
@@ -106,6 +110,8 @@ async def test_a_hit_runs_nothing_and_says_so(cached: ServiceConfig, serve: Serv
     timing = again.json()["timing"]
     assert timing == {"queue_s": 0, "run_s": 0, "encode_s": 0, "cached": True}
     assert again.headers["x-request-id"] == "mine"
+    logged = [vars(record) for record in caplog.records if record.name == "service.access"]
+    assert [line.get("cache") for line in logged] == [None, "hit"]
     assert again.headers["etag"] == first.headers["etag"]
     assert re.fullmatch(r'decode;dur=\d+\.\d+, cache;desc="hit"', again.headers["server-timing"])
     assert series(metrics, "ganymede_images_total", model="tiny") == 4  # both were sent
