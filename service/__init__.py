@@ -14,8 +14,9 @@ The hops of a request, each in a file of its own::
     inputs        a plan -> rows, by the role of each input
     batcher       requests -> batches                                      429 504
     session       batches -> ONNX Runtime -> rows                          500
-    replies       rows -> files (images) -> the body of the reply
+    replies       rows -> images (the codecs; png) -> the body of the reply
 
+Asked again with the same seed, ``cache`` has the reply and everything after ``planning`` is spared.
 ``generate`` and ``reading`` (what starts from a picture) string them together. Errors are drawn in
 ``errors``; settings are in ``config``. The service knows the roles of a graph's inputs and no kind
 of GAN, and imports of Ganymede's other packages only the contract: ``export.bundle``,

@@ -18,6 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from service import __version__, cards, documentation
 from service.config import ServiceConfig
 from service.errors import MethodNotAllowed, NotReady, ServiceError, UnknownModel
+from service.generate import reply_cache
 from service.metrics import Metrics
 from service.middleware import LimitBody, Observe, UnderRootPath, header
 from service.page import asset, page
@@ -69,6 +70,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.config, app.state.repository, app.state.metrics = config, models, metrics
+    app.state.cache = reply_cache(config, metrics)
     app.state.stopping, app.state.reading = False, set()
     app.include_router(pictures.routes)
     app.include_router(routes)

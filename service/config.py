@@ -130,6 +130,9 @@ class ServiceConfig(BaseSettings):
     queue_bytes: int = Field(
         256 * MiB, ge=1024, description="Most bytes of input waiting for one model."
     )
+    cache_bytes: int = Field(
+        64 * MiB, ge=0, description="Most bytes of finished replies kept for repeats; 0 keeps none."
+    )
     drain_s: float = Field(
         20.0, ge=0, description="Seconds given to accepted requests when the service stops."
     )

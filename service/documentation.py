@@ -65,7 +65,7 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _PICTURE_HEADERS = {
     "ETag": "names the pictures; sent back as If-None-Match it is answered with 304, uncomputed",
     "Cache-Control": "no-store when the seed was drawn here",
-    "Server-Timing": "decode, queue, run and encode, in milliseconds",
+    "Server-Timing": "decode, queue, run, encode, in ms; cache: made for another request",
     "Ganymede-Model": "the model that answered",
     "Ganymede-Version": "its version",
     "Ganymede-Seed": "the request's seed",

@@ -6,28 +6,32 @@ The pictures are drawn (``/generate``), or start from one that was sent (``/tran
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import ParamSpec, TypeVar
 
 from export.manifest import Graph, ImageOutput, Manifest, Task
+from service.cache import ReplyCache
 from service.config import ServiceConfig
-from service.errors import InvalidInput, TooLarge
+from service.errors import DeadlineExceeded, InvalidInput, TooLarge
 from service.fields import FieldErrors
-from service.images import DEFAULT_QUALITY, LOSSY, MAX_SIDE, Picture, Pixels, grid_shape
+from service.images import DEFAULT_QUALITY, LOSSY, MAX_SIDE, Picture, estimate_s, grid_shape
 from service.inputs import Plan, bind
-from service.metrics import Phase
-from service.model import Model
+from service.metrics import CacheResult, Metrics, Phase
+from service.model import RETRY_AFTER_S, Model
 from service.negotiation import Form
 from service.planning import plan
 from service.replies import Facts, Rendered, Reply, matches, render
 from service.rows import Rows
 from service.schemas import GenerateRequest, ModelQuery, PicturesQuery
 
-# Above these the work leaves the event loop: a thread costs about 0.1 ms, which is what these cost.
+# Above these the work leaves the event loop. A thread costs 0.05 ms when the machine is idle, more
+# when it is not, and small pictures hold the interpreter lock for most of their time anyhow.
 PARSED_INLINE_BYTES = 2**14
-ENCODED_INLINE_PIXELS = 2**10
+ENCODED_INLINE_S = 0.5e-3
 
 PINNED = "public, max-age=31536000, immutable"  # a bundle's version never changes
 UNPINNED = "public, max-age=60"  # the default version may
@@ -46,6 +50,7 @@ class Progress:
     images: int = 0
     start: float = field(default_factory=perf_counter)
     phases_s: dict[Phase, float] = field(default_factory=dict)
+    cache: CacheResult | None = None  # how a reply that was not made for this request was found
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,16 @@ class Conditions:
     plain_url: bool = False  # GET: caches may keep the reply
     head_only: bool = False
     known_tags: str | None = None  # If-None-Match
+    while_wanted: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+    """Surrounds what takes long, and cancels it when the client goes away."""
+
+
+def reply_cache(config: ServiceConfig, metrics: Metrics) -> ReplyCache[Rendered]:
+    """A cache for one application, shown in its metrics."""
+    cache: ReplyCache[Rendered] = ReplyCache(config.cache_bytes, metrics.look_up)
+    metrics.cache_bytes.set_function(lambda: cache.nbytes)
+    metrics.cache_limit_bytes.set(cache.limit_bytes)
+    return cache
 
 
 async def generate(
@@ -64,12 +79,14 @@ async def generate(
     conditions: Conditions,
     config: ServiceConfig,
     progress: Progress,
+    cache: ReplyCache[Rendered],
     picture: Picture | None = None,
 ) -> Reply:
     """Answer a request for pictures; with ``picture``, translate that one.
 
     A reply that the client has already, by its tag, is answered with 304 and never computed: a
     POST here only reads, so that the rule for GET (RFC 9110, section 13.1.2) is kept for it too.
+    With a seed, a reply that was made before is sent again; its times are this request's own.
 
     Raises:
         InvalidInput, TooLarge: no model, or not this one, can answer it.
@@ -85,17 +102,72 @@ async def generate(
     if conditions.head_only:
         return Reply(200, None, headers)
     progress.images = len(facts.plan)
-    rows = await filled(facts.plan, config)
     progress.phases_s["decode"] = perf_counter() - progress.start
-    answer = await model.infer(task, rows, timeout_s=config.timeout_s)
-    progress.phases_s |= {"queue": answer.queued_s, "run": answer.ran_s}
-    encode_start = perf_counter()
-    pictures = facts.plan.cut_out(answer.rows[_image_output(facts.plan).name])
-    rendered = await _rendered(pictures, facts, answer.queued_s, answer.ran_s)
-    progress.phases_s["encode"] = perf_counter() - encode_start
+    key = headers.get("ETag")  # says all that the reply depends on, but for its times
+    rendered = cache.find(key) if key else None
+    if rendered is not None:
+        progress.cache = "hit"
+    else:
+        async with conditions.while_wanted():
+            job = _Job(task, model, facts, config, progress)
+            rendered = await _make_or_wait(key, job, cache)
     headers["Content-Type"] = rendered.content_type
     headers["Server-Timing"] = server_timing(progress)
-    return Reply(200, rendered.body, headers)
+    return Reply(200, rendered.told(_timing(progress)), headers)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A reply that has to be made."""
+
+    task: Task
+    model: Model
+    facts: Facts
+    config: ServiceConfig
+    progress: Progress
+
+
+async def _make_or_wait(key: str | None, job: _Job, cache: ReplyCache[Rendered]) -> Rendered:
+    """Make the reply, unless another request with the same key does."""
+    timeout_s, progress = job.config.timeout_s, job.progress
+    if key is None:
+        return await _make(job, timeout_s)
+    start = perf_counter()
+
+    async def make() -> Rendered:
+        waited_s = perf_counter() - start  # for another request, which came to no reply
+        rendered = await _make(job, timeout_s - waited_s)
+        progress.phases_s["queue"] += waited_s
+        return rendered
+
+    try:
+        rendered, found = await cache.get(key, make, timeout_s=timeout_s)
+    except TimeoutError:
+        raise DeadlineExceeded(
+            f"another request for the same was not answered within {timeout_s:g} s; come back "
+            "later, ask for less, or allow more time",
+            retry_after_s=RETRY_AFTER_S,
+        ) from None
+    if found != "miss":
+        progress.phases_s["queue"] = perf_counter() - start
+        progress.cache = found
+    return rendered
+
+
+async def _make(job: _Job, timeout_s: float) -> Rendered:
+    facts, progress = job.facts, job.progress
+    start = perf_counter()
+    rows = await filled(facts.plan, job.config)
+    progress.phases_s["decode"] += perf_counter() - start
+    answer = await job.model.infer(job.task, rows, timeout_s=timeout_s)
+    progress.phases_s |= {"queue": answer.queued_s, "run": answer.ran_s}
+    start = perf_counter()
+    pictures = facts.plan.cut_out(answer.rows[_image_output(facts.plan).name])
+    files = len(pictures) if facts.form.container in ("json", "zip", "multipart") else 1
+    cost_s = estimate_s(facts.form.image, files, math.prod(pictures.shape[:3]))
+    rendered = await aside(cost_s > ENCODED_INLINE_S, render, pictures, facts)
+    progress.phases_s["encode"] = perf_counter() - start
+    return rendered
 
 
 def _facts(
@@ -155,12 +227,6 @@ def _image_output(plan: Plan) -> ImageOutput:
     return next(entry for entry in plan.graph.outputs if isinstance(entry, ImageOutput))
 
 
-async def _rendered(pictures: Pixels, facts: Facts, queue_s: float, run_s: float) -> Rendered:
-    count, height, width = pictures.shape[:3]
-    large = count * height * width > ENCODED_INLINE_PIXELS
-    return await aside(large, render, pictures, facts, queue_s, run_s)
-
-
 async def aside(large: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run ``work`` in a thread when it would hold up other requests, here when it would not."""
     if large:
@@ -180,6 +246,18 @@ def caching(
     return headers | {"Cache-Control": cache_control, "ETag": facts.etag(model.digest)}
 
 
+def _timing(progress: Progress) -> dict[str, float | bool]:
+    """The members of ``schemas.Timing``."""
+    spent_s = progress.phases_s
+    told: dict[str, float | bool] = {
+        f"{name}_s": spent_s.get(name, 0.0) for name in ("queue", "run", "encode")
+    }
+    return told | {"cached": progress.cache is not None}
+
+
 def server_timing(progress: Progress) -> str:
     """The phases so far, as the header tells them."""
-    return ", ".join(f"{name};dur={s * 1000:.3f}" for name, s in progress.phases_s.items())
+    told = [f"{name};dur={s * 1000:.3f}" for name, s in progress.phases_s.items()]
+    if progress.cache:
+        told.append(f'cache;desc="{progress.cache}"')
+    return ", ".join(told)

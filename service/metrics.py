@@ -30,6 +30,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 Phase = Literal["decode", "queue", "run", "encode"]
 Refusal = Literal["queue_full", "deadline_unmeetable", "deadline_exceeded", "not_ready", "invalid"]
+CacheResult = Literal["hit", "shared", "miss"]
 Aggregate = Literal["livesum", "livemax", "livemin"]
 
 PREFIX = "ganymede_"
@@ -46,6 +47,7 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self._count_requests()
         self._count_batches()
+        self._count_replies()
         self._tell_state()
 
     def _count_requests(self) -> None:
@@ -84,6 +86,20 @@ class Metrics:
             "failed_batches_total", "Inferences that failed, retries included.", "model"
         )
 
+    def _count_replies(self) -> None:
+        """Replies that could be sent again: those to requests with a seed."""
+        self.cache_requests = self._counter(
+            "cache_requests_total",
+            "Requests with a seed: their reply was kept, was being made for another, or was made.",
+            "result",
+        )
+        for result in get_args(CacheResult):
+            self.cache_requests.labels(result)
+        self.cache_bytes = self._gauge("cache_bytes", "Bytes of finished replies kept.", "livesum")
+        self.cache_limit_bytes = self._gauge(
+            "cache_limit_bytes", "Bytes of finished replies that may be kept.", "livesum"
+        )
+
     def _tell_state(self) -> None:
         """The service itself, and what waits in it."""
         self.queue_rows = self._gauge("queue_rows", "Rows waiting.", "livesum", "model")
@@ -119,6 +135,10 @@ class Metrics:
         self.batch_rows.labels(model).observe(rows)
         self.batch_seconds.labels(model).observe(seconds)
         self.padding_rows.labels(model).inc(padding_rows)
+
+    def look_up(self, result: CacheResult) -> None:
+        """Count a request that could be answered from the cache of replies."""
+        self.cache_requests.labels(result).inc()
 
     def refuse(self, reason: Refusal) -> None:
         """Count a request that was not answered, and why."""

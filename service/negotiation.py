@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from service.errors import NotAcceptable
@@ -49,6 +50,7 @@ def offers(image: ImageFormat | None) -> list[Form]:
     return [Form("json", inside), *pictures, *arrays, *wrapped]
 
 
+@lru_cache(maxsize=64)  # clients send the same few headers again and again
 def negotiate(accept: str | None, image: ImageFormat | None) -> Form:
     """The form of pictures that the client likes best, if one of ``offers`` will do.
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from export.manifest import ANSWERS, Graph
+from service.cache import ReplyCache
 from service.config import ServiceConfig
 from service.errors import InferenceFailed
 from service.generate import (
@@ -24,7 +25,7 @@ from service.images import Picture, UploadedFile, npy
 from service.inputs import Floats
 from service.model import Answer, Model
 from service.planning import image_input, plan
-from service.replies import Facts, Reply, matches
+from service.replies import Facts, Rendered, Reply, matches
 from service.schemas import EncodeReply, ReadRequest, RunTiming, ScoreReply, TranslateRequest
 from service.uploads import Upload
 
@@ -41,6 +42,7 @@ async def translate(
     conditions: Conditions,
     config: ServiceConfig,
     progress: Progress,
+    cache: ReplyCache[Rendered],
 ) -> Reply:
     """Answer a picture with pictures.
 
@@ -50,7 +52,7 @@ async def translate(
     """
     graph = graph_for("translate", model.manifest)
     picture = await _decoded(upload.file, graph, config)
-    return await generate(model, upload.request, conditions, config, progress, picture)
+    return await generate(model, upload.request, conditions, config, progress, cache, picture)
 
 
 async def read(

@@ -179,9 +179,11 @@ class RunTiming(BaseModel):
 
 
 class Timing(RunTiming):
-    """Where the time went, in seconds; base64 is part of encode, the writing of the JSON is not."""
+    """Where this request's time went, in seconds; base64 is part of encode."""
 
+    queue_s: float = Field(description="waiting, also for another request's reply")
     encode_s: float
+    cached: bool = Field(description="made for another request, hence neither run nor encoded")
 
 
 class GenerateReply(BaseModel):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from typing import TypeVar
 
 from fastapi import Request, Response
@@ -68,9 +71,10 @@ async def _generate(
     request: Request, name: str | None, asked: GenerateQuery, form: Form, *, plain_url: bool = False
 ) -> Response:
     model = _model(request, name, asked.version)
-    conditions = _conditions(request, form, plain_url=plain_url)
-    async with cancelled_when_gone(request.receive):
-        reply = await generate(model, asked, conditions, *_surroundings(request))
+    while_wanted = partial(cancelled_when_gone, request.receive)
+    conditions = _conditions(request, form, plain_url=plain_url, while_wanted=while_wanted)
+    cache = request.app.state.cache
+    reply = await generate(model, asked, conditions, *_surroundings(request), cache)
     return respond(reply)
 
 
@@ -88,7 +92,8 @@ async def translate_image(request: Request) -> Response:
     model = _model(request, upload.request.model, upload.request.version)
     conditions = _conditions(request, form)
     async with cancelled_when_gone(request.receive):
-        reply = await translate(model, upload, conditions, *_surroundings(request))
+        cache = request.app.state.cache
+        reply = await translate(model, upload, conditions, *_surroundings(request), cache)
     return respond(reply)
 
 
@@ -131,9 +136,15 @@ def _model(request: Request, name: str | None, version: int | None) -> Model:
     return model
 
 
-def _conditions(request: Request, form: Form, *, plain_url: bool = False) -> Conditions:
+def _conditions(
+    request: Request,
+    form: Form,
+    *,
+    plain_url: bool = False,
+    while_wanted: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+) -> Conditions:
     known_tags = header(request.scope, b"if-none-match")
-    return Conditions(form, plain_url, request.method == "HEAD", known_tags)
+    return Conditions(form, plain_url, request.method == "HEAD", known_tags, while_wanted)
 
 
 def _surroundings(request: Request) -> tuple[ServiceConfig, Progress]:

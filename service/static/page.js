@@ -127,11 +127,13 @@ function figure(reply, image) {
 }
 
 function showReply(reply) {
-  const { queue_s, run_s, encode_s } = reply.timing;
+  const { queue_s, run_s, encode_s, cached } = reply.timing;
   const ms = (seconds) => `${(seconds * 1000).toFixed(1)} ms`;
   const count = reply.images.length === 1 ? "1 picture" : `${reply.images.length} pictures`;
   find("#summary").textContent = `${count} of ${reply.model}, version ${reply.version}, from seed `
-    + `${reply.seed}. Queue ${ms(queue_s)}, run ${ms(run_s)}, encode ${ms(encode_s)}.`;
+    + `${reply.seed}. `
+    + (cached ? "Kept from an earlier request."
+      : `Queue ${ms(queue_s)}, run ${ms(run_s)}, encode ${ms(encode_s)}.`);
   find("#gallery").replaceChildren(...reply.images.map((image) => figure(reply, image)));
 }
 

@@ -53,7 +53,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def config(models: Path) -> ServiceConfig:
-    return ServiceConfig(models=(models,), default_model="tiny", watch_s=0)
+    # No cache: what is asked for again is made again, so that "the same" means something.
+    return ServiceConfig(models=(models,), default_model="tiny", watch_s=0, cache_bytes=0)
 
 
 @pytest.fixture(scope="module")

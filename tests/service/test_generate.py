@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import re
+import threading
 import zipfile
 from base64 import b64decode
 from email import message_from_bytes, policy
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -20,12 +22,14 @@ from service import generate as generate_module
 from service.app import create_app
 from service.config import ServiceConfig
 from service.images import Pixels, grid
+from service.metrics import Metrics
 from service.negotiation import Form
 from service.replies import Rendered, render
 from service.schemas import GenerateRequest
 from tests.service.conftest import Serve
 from tests.service.held import Clock
 from tests.service.pictures import decode, load
+from tests.tiny import tiny_bundle
 
 pytestmark = pytest.mark.anyio
 
@@ -58,7 +62,8 @@ async def test_json_tells_each_image_its_seed_and_label(client: httpx.AsyncClien
     assert document["parameters"] == {"truncation": 0.5}
     assert [image["seed"] for image in document["images"]] == [7, 8, 9]
     assert [image["label"] for image in document["images"]] == ["star", "circle", "circle"]
-    assert set(document["timing"]) == {"queue_s", "run_s", "encode_s"}
+    assert set(document["timing"]) == {"queue_s", "run_s", "encode_s", "cached"}
+    assert document["timing"]["cached"] is False
     expected = await pixels_of(
         client, seed=7, num_images=3, label=["star", 0, "circle"], truncation=0.5
     )
@@ -148,6 +153,41 @@ async def test_quality_reaches_the_encoder(client: httpx.AsyncClient) -> None:
         for quality in (10, 95)
     ]
     assert len(small.content) < len(large.content)
+
+
+@pytest.mark.parametrize(
+    ("body", "inline"),
+    [
+        ({"num_images": 1}, True),
+        ({"num_images": 16}, True),
+        ({"num_images": 64}, False),
+        ({"num_images": 1, "format": "webp"}, True),
+        ({"num_images": 16, "format": "webp"}, False),
+    ],
+)
+async def test_long_encoding_leaves_the_event_loop_free(
+    client: httpx.AsyncClient, body: dict[str, Any], inline: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def noted(*asked: Any) -> Rendered:  # noqa: ANN401
+        threads.append(threading.get_ident())
+        return render(*asked)
+
+    monkeypatch.setattr("service.generate.render", noted)
+    assert (await post(client, seed=1, **body)).status_code == 200
+    assert (threads == [threading.get_ident()]) is inline
+
+
+async def test_labels_are_escaped_as_json_asks(
+    config: ServiceConfig, serve: Serve, tmp_path: Path
+) -> None:
+    classes = ('say "hi"', "back\\slash", "new\nline", "größe 🐘", "\u2028\x00")
+    tiny_bundle(tmp_path, classes=classes)
+    alone = config.model_copy(update={"models": (tmp_path,)})
+    async with serve(create_app(alone)) as other:
+        reply = await post(other, seed=1, label=list(range(len(classes))), num_images=len(classes))
+    assert [image["label"] for image in json.loads(reply.content)["images"]] == list(classes)
 
 
 # --- What is asked for. ---
@@ -282,7 +322,8 @@ async def test_the_phases_are_the_whole_of_a_request(
     async with serve(app):
         model, asked = app.state.repository.get("tiny"), GenerateRequest(num_images=2)
         conditions = generate_module.Conditions(Form("zip", "png"))
-        await generate_module.generate(model, asked, conditions, config, progress)
+        cache = generate_module.reply_cache(config, Metrics())
+        await generate_module.generate(model, asked, conditions, config, progress, cache)
     assert (progress.phases_s["decode"], progress.phases_s["encode"]) == (7, 50)
 
 

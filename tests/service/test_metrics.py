@@ -21,6 +21,7 @@ def used() -> Metrics:
     metrics.observe_phase("queue", "tiny", 0.001)
     metrics.images.labels("tiny").inc(3)
     metrics.refuse("queue_full")
+    metrics.look_up("hit")
     metrics.cancellations.inc()
     metrics.observe_batch("tiny", 3, 1, 0.002)
     metrics.failed_batches.labels("tiny").inc()
@@ -45,6 +46,7 @@ def test_what_is_counted_is_read() -> None:
     assert value(metrics, "ganymede_padding_rows_total", model="tiny") == 1
     assert value(metrics, "ganymede_phase_seconds_sum", phase="queue", model="tiny") == 0.001
     assert value(metrics, "ganymede_refusals_total", reason="queue_full") == 1
+    assert value(metrics, "ganymede_cache_requests_total", result="hit") == 1
 
 
 def test_the_queue_is_read_when_the_metrics_are() -> None:
@@ -62,6 +64,7 @@ def test_what_has_not_happened_yet_is_shown_as_zero() -> None:
     metrics = Metrics()
     metrics.offer("tiny", lambda: 0, 1024)
     assert value(metrics, "ganymede_refusals_total", reason="deadline_exceeded") == 0
+    assert value(metrics, "ganymede_cache_requests_total", result="miss") == 0
     assert value(metrics, "ganymede_failed_batches_total", model="tiny") == 0
     assert value(metrics, "ganymede_batch_rows_count", model="tiny") == 0
 
@@ -93,7 +96,8 @@ def test_labels_are_few() -> None:
     for family in ours(used()):
         for sample in family.samples:
             assert set(sample.labels) - {"le"} <= {
-                "route", "model", "status", "phase", "reason", "version", "provider", "python",
+                "route", "model", "status", "phase", "reason", "result", "version", "provider",
+                "python",
             }  # fmt: skip
 
 

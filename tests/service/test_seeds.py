@@ -118,8 +118,8 @@ def seeds_config(tmp_path_factory: pytest.TempPathFactory) -> ServiceConfig:
     folder: Path = tmp_path_factory.mktemp("models")
     tiny_bundle(folder, name="grey", classes=CLASSES, convolution=True)
     tiny_bundle(folder, name="colour", classes=CLASSES, channels=3, convolution=True, salt=1)
-    # The queue has room for every image of the test at once.
-    return ServiceConfig(models=(folder,), watch_s=0, queue_images=64 * REQUESTS)
+    # The queue has room for every image of the test at once; nothing is kept from before.
+    return ServiceConfig(models=(folder,), watch_s=0, queue_images=64 * REQUESTS, cache_bytes=0)
 
 
 @pytest.fixture(scope="module")

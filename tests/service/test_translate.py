@@ -55,7 +55,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def config(models: Path) -> ServiceConfig:
-    return ServiceConfig(models=(models,), default_model="plain", watch_s=0)
+    # No cache, as for the other tests: the same is made again.
+    return ServiceConfig(models=(models,), default_model="plain", watch_s=0, cache_bytes=0)
 
 
 @pytest.fixture(scope="module")
@@ -482,6 +483,21 @@ async def test_cards_tell_the_knobs_of_what_a_model_answers(client: httpx.AsyncC
     assert cards["lights"]["preview"] is None
     assert cards["reader"]["scalars"].keys() == {"truncation"}
     assert "/generate/reader.png" in cards["reader"]["preview"]
+
+
+async def test_a_picture_translated_before_is_sent_again(
+    config: ServiceConfig, serve: Serve
+) -> None:
+    png, headers = file(noise()), {"Content-Type": "image/png"}
+    cached = config.model_copy(update={"cache_bytes": 2**20})
+    async with serve(create_app(cached)) as client:
+        first = (await send(client, png, model="grain", seed=3)).json()
+        url = "/translate?model=grain&seed=3"
+        again = (await client.post(url, content=png, headers=headers)).json()
+        other = (await send(client, file(noise(salt=1)), model="grain", seed=3)).json()
+    told = [reply["timing"]["cached"] for reply in (first, again, other)]
+    assert told == [False, True, False]
+    assert first["images"] == again["images"] != other["images"]
 
 
 async def test_limits_of_pixels_are_told(config: ServiceConfig, serve: Serve) -> None:
