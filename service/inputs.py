@@ -104,15 +104,15 @@ class Plan:
         return len(self) * sum(_row_bytes(entry, *size) for entry in self.graph.inputs)
 
     def key(self) -> str:
-        """Equal for two plans of one graph exactly when their pictures are equal."""
+        """Equal for two plans of one bundle exactly when their answers are equal."""
         explicit = (
             None if self.latents is None else hashlib.sha256(self.latents.tobytes()).hexdigest()
         )
         path = self.interpolate and (self.interpolate.end, self.interpolate.steps)
         knobs = sorted(self.scalars.items())
         source = self.source and (self.source.picture.digest, self.source.fitting)
-        size = (self.height, self.width)
-        return repr((*size, self.seeds, self.labels, knobs, explicit, path, source))
+        rows = (self.graph.onnx, self.height, self.width)
+        return repr((*rows, self.seeds, self.labels, knobs, explicit, path, source))
 
 
 def bind(plan: Plan) -> Rows:

@@ -68,8 +68,7 @@ class Facts:
         Args:
             digest: of the bundle.
         """
-        graph = self.plan.graph.onnx
-        parts = (digest, graph, __version__, CODEC, self.plan.key(), repr(self.form), self.quality)
+        parts = (digest, __version__, CODEC, self.plan.key(), repr(self.form), self.quality)
         tag = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
         return f'W/"{tag}"' if self.form.container == "json" else f'"{tag}"'
 

@@ -380,6 +380,11 @@ async def test_a_picture_is_scored(client: httpx.AsyncClient) -> None:
     assert again.status_code == 304
 
 
+async def test_two_answers_about_one_picture_have_two_tags(client: httpx.AsyncClient) -> None:
+    replies = [await send(client, file(noise()), p, model="reader") for p in ("/encode", "/score")]
+    assert len({reply.headers["etag"] for reply in replies}) == 2
+
+
 async def test_vectors_and_scores_are_not_pictures(client: httpx.AsyncClient) -> None:
     body = {"image": b64encode(file(noise())).decode(), "model": "reader"}
     for path, accept in (("/encode", "image/png"), ("/score", "application/x-npy")):
