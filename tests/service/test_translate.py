@@ -19,14 +19,19 @@ from PIL import Image
 
 from export.draw import draw
 from export.manifest import FixedSize, FreeSize, Noise
-from service import inputs
+from service import inputs, reading
 from service.app import create_app
 from service.config import ServiceConfig
-from service.images import Picture, Pixels, UploadedFile
-from service.inputs import Plan
+from service.generate import Conditions, Progress
+from service.images import Picture, Pixels, UploadedFile, npy
+from service.inputs import Floats, Plan
 from service.model import Answer, Model
+from service.negotiation import Form
 from service.rows import Rows
+from service.schemas import ReadRequest
+from service.uploads import Upload
 from tests.service.conftest import Serve, serving
+from tests.service.held import Clock
 from tests.service.pictures import decode, load
 from tests.tiny import tiny_bundle
 from tests.tiny_images import picture_bundle
@@ -525,6 +530,32 @@ async def test_rows_that_would_never_fit_into_the_queue_are_refused_unmade(
         generated = await client.post("/generate", json=body)
     assert "3 images of 8 x 8 pixels start from 4620 bytes, and at most 3080 may wait" in detail
     assert generated.status_code == 413
+
+
+async def test_the_phases_are_the_whole_of_a_reading(
+    config: ServiceConfig, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, decode_here, npy_here = Clock(), UploadedFile.decode, npy
+    progress = Progress(start=clock())
+    clock.now += 7  # the body arrives, is read, and its form is chosen
+
+    def decoded(uploaded: UploadedFile, channels: int) -> Picture:
+        clock.now += 3
+        return decode_here(uploaded, channels)
+
+    def rendered(numbers: Floats) -> bytes:
+        clock.now += 50
+        return npy_here(numbers)
+
+    monkeypatch.setattr(reading, "perf_counter", clock)
+    monkeypatch.setattr(reading, "npy", rendered)
+    monkeypatch.setattr(UploadedFile, "decode", decoded)
+    app = create_app(config)
+    async with serve(app):
+        model, upload = app.state.repository.get("reader"), Upload(file(noise()), ReadRequest())
+        conditions = Conditions(Form("npy", "npy"))
+        await reading.read("encode", model, upload, conditions, config, progress)
+    assert (progress.phases_s["decode"], progress.phases_s["encode"]) == (10, 50)
 
 
 async def test_uploads_are_counted_and_logged_like_any_request(
