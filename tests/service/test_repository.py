@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 
 
 def repository(*folders: Path, **settings: Any) -> Repository:  # noqa: ANN401
-    fast = {"threads": 1, "max_batch_rows": 2, "watch_s": 0}
+    fast = {"lanes": 1, "threads": 1, "max_batch_rows": 2, "watch_s": 0}
     return Repository(ServiceConfig(models=folders, **(fast | settings)), Metrics())
 
 
@@ -129,7 +129,7 @@ async def test_ready_means_looked_and_found_and_alive(tmp_path: Path) -> None:
 async def test_a_model_whose_loop_has_ended_is_not_ready(tmp_path: Path) -> None:
     tiny_bundle(tmp_path)
     async with started(tmp_path) as models:
-        [engine] = models.get("tiny")._engines.values()
+        [engine] = models.get("tiny").engines.values()
         engine.batcher._places[0].cancel()
         await settle()
         assert models.reasons == ("model tiny/1 has stopped: restart the service",)
