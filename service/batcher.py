@@ -285,19 +285,19 @@ class Batcher(Generic[P, R]):
         return self._queue.rows
 
     @property
-    def running_rows(self) -> int:
-        """Rows that were handed to ``run`` and have not come back."""
-        return sum(len(part.rows) for run in self._running.values() for part in run.parts)
-
-    @property
     def oldest_wait_s(self) -> float:
         """How long the oldest of the waiting items has waited; 0 when nothing waits."""
         oldest = self._queue.oldest()
         return 0.0 if oldest is None else self._clock() - oldest
 
-    def rows_ahead(self, size: int, priority: Priority = "interactive") -> int:
-        """About how many waiting rows would run before ``size`` rows that came now."""
-        return self._queue.rows_ahead(size, priority, self.max_batch_rows)
+    def rows_ahead(self, size: int, priority: Priority) -> float:
+        """About how many rows would be computed before ``size`` rows that came now.
+
+        A batch on a lane is taken as half done, which it is on average.
+        """
+        runs = [sum(len(part.rows) for part in run.parts) for run in self._running.values()]
+        handed_rows = sum(runs[: self._lanes]) / 2 + sum(runs[self._lanes :])
+        return handed_rows + self._queue.rows_ahead(size, priority, self.max_batch_rows)
 
     def overdue_s(self, limit_s: Callable[[Sequence[P]], float]) -> float:
         """The time of a run on a lane that took longer than the limit for its parts; else 0."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import pairwise
 from statistics import median
 
 RUNS = 5  # of each bucket, at most; the median counts
@@ -30,7 +31,8 @@ async def measure(
     """The seconds of a run for each bucket; at least for the first.
 
     A device that has used up the budget for small buckets gains nothing by larger ones: these are
-    left out, unless ``every`` bucket is wanted.
+    left out, unless ``every`` bucket is wanted. A run that took longer than one of more rows was
+    disturbed by something else, and counts as long as that one.
 
     Args:
         run: makes one run of so many rows, and tells its seconds.
@@ -49,6 +51,8 @@ async def measure(
         spent_s += sum(times)
         if spent_s >= budget_s and not every:
             break
+    for larger, smaller in pairwise(reversed(found)):
+        found[smaller] = min(found[smaller], found[larger])
     return found
 
 

@@ -147,10 +147,7 @@ class Engine:
 
     def wait_s(self, rows: Rows, priority: Priority) -> float:
         """The predicted time of what would run before ``rows`` that came now."""
-        batcher = self.batcher
-        ahead = batcher.rows_ahead(len(rows), priority) if batcher.waiting_rows else 0
-        half_done = batcher.running_rows / 2  # a batch that runs is half done on average
-        return (ahead + half_done) * self._row_s(rows.row_elements)
+        return self.batcher.rows_ahead(len(rows), priority) * self._row_s(rows.row_elements)
 
     def admit(self, rows: Rows, timeout_s: float, priority: Priority) -> None:
         """Refuse rows that would wait in vain; an idle model tries whatever it is asked.
