@@ -147,7 +147,8 @@ class Engine:
 
     def wait_s(self, rows: Rows, priority: Priority) -> float:
         """The predicted time of what would run before ``rows`` that came now."""
-        return self.batcher.rows_ahead(len(rows), priority) * self._row_s(rows.row_elements)
+        ahead = self.batcher.rows_ahead(len(rows), priority)
+        return ahead * self._row_s(rows.row_elements) if ahead else 0.0
 
     def admit(self, rows: Rows, timeout_s: float, priority: Priority) -> None:
         """Refuse rows that would wait in vain; an idle model tries whatever it is asked.

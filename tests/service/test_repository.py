@@ -135,6 +135,33 @@ async def test_a_model_whose_loop_has_ended_is_not_ready(tmp_path: Path) -> None
         assert models.reasons == ("model tiny/1 has stopped: restart the service",)
 
 
+async def test_a_model_in_trouble_is_not_ready_and_the_log_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(repository_module, "GUARD_S", 0)
+    tiny_bundle(tmp_path)
+
+    async def told(text: str) -> None:
+        async with asyncio.timeout(30):
+            while text not in caplog.text:
+                await asyncio.sleep(0)
+
+    async with started(tmp_path) as models:
+        model = models.get("tiny")
+        [engine] = model.engines.values()
+        engine._broken = "has failed"
+        assert models.reasons == ("model tiny/1 has failed",)
+        with pytest.raises(NotReady, match="has failed"):
+            await picture(model)
+        await told("not ready: model tiny/1 has failed")
+        await settle()
+        engine._broken = None
+        assert models.ready
+        await told("ready again")
+        await picture(model)
+    assert caplog.text.count("not ready: model tiny/1") == 1
+
+
 async def test_the_metrics_tell_what_serves(tmp_path: Path) -> None:
     tiny_bundle(tmp_path)
     metrics = Metrics()

@@ -201,7 +201,11 @@ async def test_lanes_run_at_once_and_give_the_same_pictures(tiny: Bundle) -> Non
     rows = random_rows(3)
     [alone] = await session.run([rows])
     together = threading.Barrier(2, timeout=30)
-    session.observe = lambda rows, padding_rows, seconds: together.wait() and None
+
+    def meet(rows: int, padding_rows: int, seconds: float) -> None:
+        together.wait()
+
+    session.observe = meet
     both = await asyncio.gather(session.run([rows]), session.run([rows]))
     assert [np.array_equal(each["image"], alone["image"]) for [each] in both] == [True, True]
     await session.close()
