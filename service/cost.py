@@ -112,6 +112,28 @@ class CostTable:
         return next(bucket for bucket, s in column.items() if bucket / s >= WORTH * best)
 
 
+class Caution:
+    """By how much predictions are stretched so that nine requests in ten keep to them.
+
+    Under overload every accepted request is one that was just about possible: were predictions
+    right on average, half of them would be late. What is not in the table is learnt here too: who
+    comes later and is served first, and what else the cores are doing. A running quantile.
+    """
+
+    KEPT = 0.9
+    STEP = 0.02
+    LARGEST = 4.0
+
+    def __init__(self) -> None:
+        self.factor = 1.0
+
+    def learn(self, predicted_s: float, took_s: float) -> None:
+        """Take in one request; ``predicted_s`` without the factor."""
+        late = took_s > predicted_s * self.factor
+        self.factor += self.STEP * (self.KEPT if late else self.KEPT - 1)
+        self.factor = min(max(self.factor, 1.0), self.LARGEST)
+
+
 def _bucket(column: dict[int, float], rows: int) -> int:
     """The bucket that ``rows`` run in, or the largest."""
     buckets = list(column)

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from service.batcher import Batch, Batcher, Priority
 from service.config import ServiceConfig
-from service.cost import CostTable
+from service.cost import Caution, CostTable
 from service.errors import DeadlineUnmeetable, NotReady, QueueFull
 from service.faults import Faults
 from service.lanes import Lanes, Layout
@@ -93,6 +93,7 @@ class Engine:
         self._model, self._opener, self._metrics = model, opener, metrics
         self._sessions = fitted.sessions
         self._queue_s, self._sleep = config.queue_s, sleep
+        self.caution = Caution()
         self._faults, self._rebuilds = Faults(), 0
         self._broken: str | None = None
         self._usable = asyncio.Event()  # unset while the sessions are made anew
@@ -150,20 +151,24 @@ class Engine:
         ahead = self.batcher.rows_ahead(len(rows), priority)
         return ahead * self._row_s(rows.row_elements) if ahead else 0.0
 
-    def admit(self, rows: Rows, timeout_s: float, priority: Priority) -> None:
+    def admit(self, rows: Rows, timeout_s: float, priority: Priority) -> float:
         """Refuse rows that would wait in vain; an idle model tries whatever it is asked.
 
         Were it to trust its predictions then too, a wrong one would never be put right.
+
+        Returns:
+            The predicted seconds to the answer, for ``caution`` to learn from.
 
         Raises:
             NotReady, DeadlineUnmeetable, QueueFull.
         """
         if sickness := self._sickness:
             raise NotReady(f"model {self._model} {sickness}", retry_after_s=RETRY_AFTER_S)
-        wait_s = self.wait_s(rows, priority)
+        wait_s, own_s = self.wait_s(rows, priority), self._own_s(rows)
         if not wait_s:
-            return
-        needed_s = wait_s + self._own_s(rows)
+            return own_s
+        predicted_s = wait_s + own_s
+        needed_s = predicted_s * self.caution.factor
         if needed_s > timeout_s:
             raise DeadlineUnmeetable(
                 f"the answer would take about {needed_s:.3g} s, and {timeout_s:g} s are allowed: "
@@ -176,6 +181,7 @@ class Engine:
                 f"{self._queue_s:g} s are allowed: come back later",
                 retry_after_s=wait_s - self._queue_s,
             )
+        return predicted_s
 
     def _own_s(self, rows: Rows) -> float:
         """The time of these rows alone: one run at least."""

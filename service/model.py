@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ class Model:
             answers = ", ".join(self.manifest.tasks)
             raise InvalidInput(f"model {name} does not {task}; it answers: {answers}")
         engine = self._engines[self.manifest.tasks[task]]
-        engine.admit(rows, timeout_s, priority)
+        predicted_s = engine.admit(rows, timeout_s, priority)
         deadline = time.monotonic() + timeout_s
         try:
             # The batcher looks at deadlines when it forms a batch; a long run is not waited for.
@@ -111,6 +112,7 @@ class Model:
                 retry_after_s=engine.drain_s(),
             ) from None
         except (Expired, TimeoutError):
+            engine.caution.learn(predicted_s, math.inf)
             raise DeadlineExceeded(
                 f"model {name} did not answer within {timeout_s:g} s; come back later, ask for "
                 "less, or allow more time",
@@ -125,6 +127,7 @@ class Model:
             raise InferenceFailed(
                 f"model {name} failed; the cause is in the log of the service"
             ) from error
+        engine.caution.learn(predicted_s, done.queued_s + done.ran_s)
         return Answer(Rows.join(done.parts), done.queued_s, done.ran_s)
 
     async def close(self) -> None:

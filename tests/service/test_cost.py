@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
 
-from service.cost import RUNS, CostTable, measure
+from service.cost import RUNS, Caution, CostTable, measure
 
 pytestmark = pytest.mark.anyio
 
@@ -112,3 +113,26 @@ def test_a_table_without_a_measurement_is_refused() -> None:
         CostTable({})
     with pytest.raises(ValueError, match="at least one"):
         CostTable({100: {}})
+
+
+# --- Caution. ---
+
+
+def test_caution_stretches_predictions_until_nine_in_ten_keep_to_them() -> None:
+    caution = Caution()
+    took = [1.0 + 0.01 * (37 * k % 100) for k in range(5000)]  # 1 to 2 s, in no order
+    for seconds in took:
+        caution.learn(1.0, seconds)
+    assert caution.factor == pytest.approx(1.9, abs=0.05)
+    late = sum(seconds > caution.factor for seconds in took)
+    assert late == pytest.approx(500, abs=250)
+
+
+def test_caution_is_bounded_and_forgotten() -> None:
+    caution = Caution()
+    for _ in range(1000):
+        caution.learn(1.0, math.inf)
+    assert caution.factor == Caution.LARGEST
+    for _ in range(2000):
+        caution.learn(1.0, 0.5)
+    assert caution.factor == 1.0

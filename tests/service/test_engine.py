@@ -195,6 +195,17 @@ async def test_a_deadline_that_cannot_be_met_is_refused_on_arrival() -> None:
         assert refusal.value.retry_after_s == pytest.approx(2)
 
 
+async def test_predictions_that_were_not_kept_refuse_earlier() -> None:
+    async with bench() as made:
+        made.device.held = True
+        await made.submit(4)
+        assert made.engine.admit(rows(1), 4.0, "interactive") == 3
+        for _ in range(25):
+            made.engine.caution.learn(3.0, 10.0)
+        with pytest.raises(DeadlineUnmeetable, match=r"would take about 4\.35 s"):
+            made.engine.admit(rows(1), 4.0, "interactive")
+
+
 async def test_a_row_does_not_wait_for_the_whole_of_a_large_item() -> None:
     async with bench() as made:
         made.device.held = True

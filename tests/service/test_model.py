@@ -108,6 +108,8 @@ async def test_a_deadline_that_passes_is_504_also_while_the_device_is_busy(tmp_p
         with pytest.raises(DeadlineExceeded, match=r"tiny/1 did not answer within 0\.01 s") as late:
             await model.infer("generate", random_rows(1), timeout_s=0.01)
         assert late.value.retry_after_s is not None
+        [engine] = model.engines.values()
+        assert engine.caution.factor > 1
         assert model.waiting_rows == 0
     assert len((await running).rows) == 1
 
