@@ -31,7 +31,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence, Sized
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 Priority = Literal["interactive", "bulk"]
@@ -295,16 +295,24 @@ class Batcher(Generic[P, R]):
 
         A batch on a lane is taken as half done, which it is on average.
         """
+        if not self._running and not self._queue.rows:
+            return 0.0
         runs = [sum(len(part.rows) for part in run.parts) for run in self._running.values()]
         handed_rows = sum(runs[: self._lanes]) / 2 + sum(runs[self._lanes :])
         return handed_rows + self._queue.rows_ahead(size, priority, self.max_batch_rows)
 
-    def overdue_s(self, limit_s: Callable[[Sequence[P]], float]) -> float:
-        """The time of a run on a lane that took longer than the limit for its parts; else 0."""
+    def overdue_s(self, least_s: float, limit_s: Callable[[Sequence[P]], float]) -> float:
+        """The time of a run on a lane that takes longer than both limits; 0 when none does.
+
+        Args:
+            least_s: for any run.
+            limit_s: for a run of these parts; not asked before ``least_s``.
+        """
         now = self._clock()
-        for run in [*self._running.values()][: self._lanes]:
-            if now - run.since > limit_s([part.rows for part in run.parts]):
-                return now - run.since
+        for run in islice(self._running.values(), self._lanes):
+            ran_s = now - run.since
+            if ran_s > least_s and ran_s > limit_s([part.rows for part in run.parts]):
+                return ran_s
         return 0.0
 
     @property

@@ -140,16 +140,23 @@ class Engine:
     @property
     def overdue_s(self) -> float:
         """The time of a run that takes far longer than predicted; 0 when there is none."""
-        return self.batcher.overdue_s(self._overdue_limit_s)
+        return self.batcher.overdue_s(OVERDUE_S, self._overdue_limit_s)
 
     def drain_s(self) -> float:
         """The predicted time of everything that waits."""
         return self.batcher.waiting_rows * self._row_s(self.costs[self.layout.busy].largest_work)
 
-    def wait_s(self, rows: Rows, priority: Priority) -> float:
-        """The predicted time of what would run before ``rows`` that came now."""
-        ahead = self.batcher.rows_ahead(len(rows), priority)
-        return ahead * self._row_s(rows.row_elements) if ahead else 0.0
+    def predict(self, rows: Rows, priority: Priority) -> tuple[float, float]:
+        """The seconds that rows which came now would wait, and those that they would then take."""
+        work, count = rows.row_elements, len(rows)
+        run_s = self.costs[self.layout.busy].seconds_for(
+            min(count, self.batcher.max_batch_rows), work
+        )
+        ahead = self.batcher.rows_ahead(count, priority)
+        if not ahead and count <= self.batcher.max_batch_rows:
+            return 0.0, run_s
+        row_s = self._row_s(work)
+        return ahead * row_s, max(run_s, count * row_s)
 
     def admit(self, rows: Rows, timeout_s: float, priority: Priority) -> float:
         """Refuse rows that would wait in vain; an idle model tries whatever it is asked.
@@ -164,7 +171,7 @@ class Engine:
         """
         if sickness := self._sickness:
             raise NotReady(f"model {self._model} {sickness}", retry_after_s=RETRY_AFTER_S)
-        wait_s, own_s = self.wait_s(rows, priority), self._own_s(rows)
+        wait_s, own_s = self.predict(rows, priority)
         if not wait_s:
             return own_s
         predicted_s = wait_s + own_s
@@ -183,12 +190,6 @@ class Engine:
             )
         return predicted_s
 
-    def _own_s(self, rows: Rows) -> float:
-        """The time of these rows alone: one run at least."""
-        run_rows = min(len(rows), self.batcher.max_batch_rows)
-        run_s = self.costs[self.layout.busy].seconds_for(run_rows, rows.row_elements)
-        return max(run_s, len(rows) * self._row_s(rows.row_elements))
-
     def _row_s(self, row_elements: int) -> float:
         """The time of a row when all lanes run full batches."""
         rows = self.batcher.max_batch_rows
@@ -198,7 +199,7 @@ class Engine:
     def _overdue_limit_s(self, parts: Sequence[Rows]) -> float:
         rows = sum(map(len, parts))
         predicted_s = self.costs[self.layout.busy].seconds_for(rows, parts[0].row_elements)
-        return max(OVERDUE_S, OVERDUE_FACTOR * predicted_s)
+        return OVERDUE_FACTOR * predicted_s
 
     # --- Runs, and what is learnt from them. ---
 

@@ -547,12 +547,13 @@ async def test_a_run_is_overdue_from_its_own_start() -> None:
     await submit(busy, 0)
     await submit(busy, 1)
     clock.now += 5
-    assert busy.overdue_s(lambda parts: 5) == 0
-    assert busy.overdue_s(lambda parts: 4) == 5
+    assert busy.overdue_s(0, lambda parts: 5) == 0
+    assert busy.overdue_s(0, lambda parts: 4) == 5
+    assert busy.overdue_s(5, lambda parts: 4) == 0
     await device.release()
     clock.now += 1
-    assert busy.overdue_s(lambda parts: 0.5) == 1  # it waited for its turn before
-    assert busy.overdue_s(lambda parts: 1.5 * sum(map(len, parts))) == 0
+    assert busy.overdue_s(0, lambda parts: 0.5) == 1  # it waited for its turn before
+    assert busy.overdue_s(0, lambda parts: 1.5 * sum(map(len, parts))) == 0
 
 
 async def test_batches_may_become_smaller_while_it_works() -> None:

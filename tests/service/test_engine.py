@@ -139,6 +139,11 @@ class Bench:
             await (await self.submit(count))
         await settle()
 
+    def wait_s(self, priority: Priority) -> float:
+        """The wait of one row that came now."""
+        wait_s, _ = self.engine.predict(rows(1), priority)
+        return wait_s
+
     def value(self, name: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"ganymede_{name}", {"model": "tiny"})
 
@@ -220,26 +225,26 @@ async def test_bulk_waits_for_interactive_and_hardly_the_other_way_round() -> No
         made.device.held = True
         await made.submit(4)
         await made.submit(4)
-        assert made.engine.wait_s(rows(1), "bulk") == 6
-        assert made.engine.wait_s(rows(1), "interactive") == 6
+        assert made.wait_s("bulk") == 6
+        assert made.wait_s("interactive") == 6
         for _ in range(2):
             await made.submit(1, "bulk")
         await made.submit(1)
-        assert made.engine.wait_s(rows(1), "bulk") == 6 + 1 + 2
-        assert made.engine.wait_s(rows(1), "interactive") == 6 + 1
+        assert made.wait_s("bulk") == 6 + 1 + 2
+        assert made.wait_s("interactive") == 6 + 1
         for _ in range(8):
             await made.submit(1, "bulk")
         for _ in range(15):
             await made.submit(1, key="another")
-        assert made.engine.wait_s(rows(1), "bulk") == 6 + 16 + 10
-        assert made.engine.wait_s(rows(1), "interactive") == 6 + 16 + 2  # 17 let 2 of bulk pass
+        assert made.wait_s("bulk") == 6 + 16 + 10
+        assert made.wait_s("interactive") == 6 + 16 + 2  # 17 let 2 of bulk pass
 
 
 async def test_two_lanes_halve_the_wait() -> None:
     async with bench(TWO_KINDS) as made:
         made.device.held = True
         await made.submit(12)
-        assert made.engine.wait_s(rows(1), "interactive") == (2 + 2 + 4) / 2
+        assert made.wait_s("interactive") == (2 + 2 + 4) / 2
 
 
 async def test_a_queue_may_be_bounded_in_seconds() -> None:
