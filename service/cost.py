@@ -7,10 +7,13 @@ maps and images grow with their pixels, and so does the cost.
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
 from statistics import median
+
+logger = logging.getLogger(__name__)
 
 RUNS = 5  # of each bucket, at most; the median counts
 BUDGET_S = 0.25  # of all timed runs of one layout of lanes; first runs, which allocate, come on top
@@ -32,21 +35,31 @@ async def measure(
 
     A device that has used up the budget for small buckets gains nothing by larger ones: these are
     left out, unless ``every`` bucket is wanted. A run that took longer than one of more rows was
-    disturbed by something else, and counts as long as that one.
+    disturbed by something else, and counts as long as that one. A bucket that fails where a smaller
+    one did not is more than the device can hold, and ends the list.
 
     Args:
         run: makes one run of so many rows, and tells its seconds.
         buckets: numbers of rows, ascending.
         budget_s: of all timed runs.
         every: measure all buckets, whatever they take.
+
+    Raises:
+        Exception: what ``run`` raised for the first bucket.
     """
     found: dict[int, float] = {}
     spent_s = 0.0
     for bucket in buckets:
-        await run(bucket)
-        times = [await run(bucket)]
-        while len(times) < RUNS and sum(times) < budget_s / len(buckets):
-            times.append(await run(bucket))
+        try:
+            await run(bucket)
+            times = [await run(bucket)]
+            while len(times) < RUNS and sum(times) < budget_s / len(buckets):
+                times.append(await run(bucket))
+        except Exception:
+            if not found:
+                raise
+            logger.warning("%d rows at once fail, and fewer do not", bucket, exc_info=True)
+            break
         found[bucket] = median(times)
         spent_s += sum(times)
         if spent_s >= budget_s and not every:

@@ -70,7 +70,8 @@ def choose(costs: Mapping[Lanes, CostTable], max_batch_rows: int | None) -> Layo
     best = max(map(rate, costs))
     by_count = sorted(costs, key=lambda lanes: lanes.count)
     busy = next(lanes for lanes in by_count if rate(lanes) >= WORTH * best)
-    batch_rows = max_batch_rows or costs[busy].useful_rows(work)
+    possible_rows = max(costs[busy].column(work))  # more did not fit into its memory
+    batch_rows = min(max_batch_rows or costs[busy].useful_rows(work), possible_rows)
     wide = by_count[0]
     alone_rows = 0
     while wide != busy and alone_rows < batch_rows:

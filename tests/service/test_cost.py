@@ -54,6 +54,17 @@ async def test_fewer_rows_never_count_as_slower_than_more() -> None:
     assert set((await measure(watch.run, [1, 2, 3, 4])).values()) == {0.001}
 
 
+async def test_a_bucket_that_does_not_fit_into_memory_ends_the_list() -> None:
+    def seconds(rows: int, number: int) -> float:
+        if rows > 2:
+            raise MemoryError
+        return 0.001
+
+    assert list(await measure(Stopwatch(seconds).run, [1, 2, 4, 8], every=True)) == [1, 2]
+    with pytest.raises(MemoryError):
+        await measure(Stopwatch(seconds).run, [4, 8])
+
+
 # --- Predicting. ---
 
 

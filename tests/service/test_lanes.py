@@ -54,6 +54,11 @@ def test_of_equals_the_one_with_fewer_lanes_is_chosen() -> None:
     assert choose(found, None) == Layout(WIDE, None, max_batch_rows=16, alone_rows=0)
 
 
+def test_set_batches_are_no_larger_than_what_could_be_measured() -> None:
+    found = costs({1: 1.0, 2: 1.1}, {1: 9.0})
+    assert choose(found, 64) == Layout(WIDE, None, max_batch_rows=2, alone_rows=0)
+
+
 def test_the_largest_size_decides() -> None:
     found = {
         WIDE: CostTable({100: {1: 0.1}, 900: {1: 1.0}}),
