@@ -29,7 +29,7 @@ from service.middleware import (
 )
 from service.negotiation import Form, negotiate
 from service.page import asset, page
-from service.parsing import parse_body, parse_query, parse_version, require_json
+from service.parsing import parse_body, parse_query, parse_timeout, parse_version, require_json
 from service.problems import refuse
 from service.replies import Reply
 from service.repository import Repository
@@ -167,7 +167,8 @@ async def _generate(
     model = _repository(request).get(name, asked.version)
     progress.model, progress.version = model.manifest.name, model.manifest.version
     known_tags = header(request.scope, b"if-none-match")
-    conditions = Conditions(form, plain_url, request.method == "HEAD", known_tags)
+    timeout_s = parse_timeout(header(request.scope, b"x-request-timeout"))
+    conditions = Conditions(form, plain_url, request.method == "HEAD", known_tags, timeout_s)
     async with cancelled_when_gone(request.receive):
         reply = await generate(model, asked, conditions, request.app.state.config, progress)
     return _response(reply)

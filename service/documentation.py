@@ -147,7 +147,7 @@ def _request_body() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
-def _query_parameters(*only: str) -> dict[str, Any]:
+def _query_parameters(*only: str) -> list[dict[str, Any]]:
     """The query of the plain URL, or some of it, from the schema that reads it."""
     properties = GenerateQuery.model_json_schema(ref_template=_REFERENCE)["properties"]
     parameters = []
@@ -160,23 +160,29 @@ def _query_parameters(*only: str) -> dict[str, Any]:
         parameters.append(
             {"name": name, "in": "query", "description": schema["description"], "schema": one}
         )
-    return {"parameters": parameters}
+    return parameters
 
 
+_TIMEOUT = {
+    "name": "X-Request-Timeout",
+    "in": "header",
+    "description": "seconds after which no answer is wanted",
+    "schema": {"type": "number", "exclusiveMinimum": 0},
+}
 _BUSY = (QueueFull, DeadlineUnmeetable, InferenceFailed, NotReady, DeadlineExceeded)
 _READING = (MalformedRequest, NotAcceptable, RequestTimeout, TooLarge, UnsupportedMedia)
 _OPERATIONS: dict[str, dict[str, Any]] = {
     "generate_images": {
         "summary": "Generate pictures",
         "tags": ["pictures"],
-        "openapi_extra": _request_body(),
+        "openapi_extra": _request_body() | {"parameters": [_TIMEOUT]},
         "responses": _pictures("application/json", "application/zip", "multipart/mixed")
         | _refusals(UnknownModel, InvalidInput, *_READING, *_BUSY),
     },
     "generate_file": {
         "summary": "Generate pictures by a plain URL",
         "tags": ["pictures"],
-        "openapi_extra": _query_parameters(),
+        "openapi_extra": {"parameters": [*_query_parameters(), _TIMEOUT]},
         "responses": _pictures() | _refusals(UnknownModel, InvalidInput, *_BUSY),
     },
     "list_models": {
@@ -187,13 +193,13 @@ _OPERATIONS: dict[str, dict[str, Any]] = {
     "show_model": {
         "summary": "Show a model",
         "tags": ["models"],
-        "openapi_extra": _query_parameters("version"),
+        "openapi_extra": {"parameters": _query_parameters("version")},
         "responses": _answers(ModelPage, UnknownModel, InvalidInput, NotReady),
     },
     "show_preview": {
         "summary": "Show a model's preview",
         "tags": ["models"],
-        "openapi_extra": _query_parameters("version"),
+        "openapi_extra": {"parameters": _query_parameters("version")},
         "responses": _sends("image/png", UnknownModel, InvalidInput, NotReady),
     },
     "show_live": {

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import ParamSpec, TypeVar
 
 from export.manifest import ImageOutput
+from service.batcher import Priority
 from service.config import ServiceConfig
 from service.errors import InvalidInput
 from service.fields import FieldErrors
@@ -53,6 +54,7 @@ class Conditions:
     plain_url: bool = False  # GET: caches may keep the reply
     head_only: bool = False
     known_tags: str | None = None  # If-None-Match
+    timeout_s: float | None = None  # X-Request-Timeout
 
 
 async def generate(
@@ -82,7 +84,8 @@ async def generate(
     large = facts.plan.drawn_elements > DRAWN_INLINE_ELEMENTS
     rows = await aside(large, bind, facts.plan)
     progress.phases_s["decode"] = perf_counter() - progress.start
-    answer = await model.infer("generate", rows, timeout_s=config.timeout_s)
+    timeout_s, priority = _urgency(request, conditions, config)
+    answer = await model.infer("generate", rows, timeout_s=timeout_s, priority=priority)
     progress.phases_s |= {"queue": answer.queued_s, "run": answer.ran_s}
     pictures: Pixels = answer.rows[_image_output(facts.plan).name]
     encode_start = perf_counter()
@@ -114,6 +117,16 @@ def _facts(model: Model, request: GenerateQuery, form: Form, config: ServiceConf
             )
     errors.raise_if_any()
     return Facts(manifest.name, manifest.version, fitted, form, request.quality or DEFAULT_QUALITY)
+
+
+def _urgency(
+    request: GenerateQuery, conditions: Conditions, config: ServiceConfig
+) -> tuple[float, Priority]:
+    """The shorter of the deadlines that were set, within the server's, and the priority."""
+    body = request if isinstance(request, GenerateRequest) else GenerateRequest()
+    set_s = [s for s in (body.timeout_s, conditions.timeout_s) if s is not None]
+    longest_s = max(config.timeout_s, config.max_timeout_s)
+    return (min(*set_s, longest_s) if set_s else config.timeout_s), body.priority or "interactive"
 
 
 def _image_output(plan: Plan) -> ImageOutput:

@@ -105,6 +105,22 @@ def parse_version(pairs: Iterable[tuple[str, str]]) -> int | None:
     return parse_query(pair for pair in pairs if pair[0] == "version").version
 
 
+def parse_timeout(text: str | None) -> float | None:
+    """Read ``X-Request-Timeout``: the seconds that the client waits.
+
+    Raises:
+        InvalidInput: it is not a number of seconds above 0.
+    """
+    if text is None:
+        return None
+    seconds = float(text) if _NUMBER.fullmatch(text.strip()) else 0.0
+    if seconds <= 0:
+        errors = FieldErrors()
+        errors.add("X-Request-Timeout", "must be a number of seconds above 0, such as 2.5")
+        errors.raise_if_any()
+    return seconds
+
+
 def _number_or_text(text: str) -> int | float | str:
     if _INTEGER.fullmatch(text):
         return int(text)
