@@ -434,8 +434,7 @@ class Batcher(Generic[P, R]):
         ran_s = self._clock() - run.since
         rows = [part.rows for part in run.parts]
         try:
-            if rows:
-                self._told(Batch(rows, ran_s, run.alone, run.failed_runs, run.failed_parts))
+            self._told(Batch(rows, ran_s, run.alone, run.failed_runs, run.failed_parts))
         except Exception as error:
             what = {"message": "telling of a batch failed", "exception": error}
             self._loop.call_exception_handler(what)
@@ -455,11 +454,9 @@ class Batcher(Generic[P, R]):
     async def _execute(self, parts: list[_Part], place: int) -> None:
         """Run parts together; if that fails, in halves, down to the part that fails alone."""
         parts = [part for part in parts if not part.item.done.done()]
-        state = self._running[place]
-        if not state.failed_runs:
-            state.parts = parts
         if not parts:
             return
+        state = self._running[place]
         run = self._run_alone if state.alone and self._run_alone is not None else self._run
         try:
             results = await run([part.rows for part in parts])

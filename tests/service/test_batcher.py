@@ -479,6 +479,26 @@ async def test_every_batch_is_told_with_its_time_and_its_failures() -> None:
     ]
 
 
+async def test_rows_of_two_keys_do_not_have_the_device_to_themselves() -> None:
+    narrow, wide = Device(held=True), Device(held=True)
+    both = batcher(narrow, lanes=2, run_alone=wide.run, alone_rows=2)
+    tasks = [asyncio.create_task(both.submit([1], key=key, nbytes=1)) for key in "ab"]
+    await settle()
+    assert (wide.rows, narrow.rows) == ([], [[1], [1]])
+    await narrow.release_all()
+    assert [await parts(task) for task in tasks] == [[[2]], [[2]]]
+
+
+async def test_rows_behind_one_that_failed_were_not_withdrawn() -> None:
+    device = Device()
+    device.poison = {0}
+    withdrawn: list[int] = []
+    failing = batcher(device, max_batch_rows=2, withdrawn=withdrawn.append)
+    with pytest.raises(RunFailed):
+        await (await submit(failing, *range(8)))
+    assert withdrawn == []
+
+
 async def test_what_was_never_run_is_not_told() -> None:
     device = Device(held=True)
     told: list[Batch[Part]] = []
