@@ -213,4 +213,6 @@ def test_fingerprint_is_the_sha256_and_size(tmp_path: Path) -> None:
 
 def test_error_tree_is_drawn_in_full() -> None:
     drawn = contract.__doc__ or ""
-    assert all(error.__name__ in drawn for error in BundleError.__subclasses__())
+    ours = [one for one in BundleError.__subclasses__() if one.__module__ == contract.__name__]
+    assert ours
+    assert all(error.__name__ in drawn for error in ours)
