@@ -82,6 +82,12 @@ def _fail(message: str) -> NoReturn:
     raise SystemExit(2)
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    """Python's own error, or torch's: a class of its own on a GPU, and none on a CPU."""
+    on_gpu = type(error).__name__ == "OutOfMemoryError"
+    return isinstance(error, MemoryError) or on_gpu or "can't allocate memory" in str(error)
+
+
 def main() -> None:
     """Run the command line; expected errors are one line and exit status 2."""
     wanted = sys.argv[1] if len(sys.argv) > 1 else ""
@@ -91,6 +97,8 @@ def main() -> None:
     try:
         build(wanted)()
     except Exception as error:
+        if _is_out_of_memory(error):
+            _fail("not enough memory: ask for less at once, such as a smaller batch or network")
         if not {kind.__name__ for kind in type(error).__mro__} & set(EXPECTED):
             raise
         _fail(str(error))

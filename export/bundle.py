@@ -97,7 +97,9 @@ def _parse(raw: bytes, path: Path) -> Manifest:
     try:
         return Manifest.model_validate(data)
     except ValidationError as error:
-        raise ManifestInvalid(f"{path / MANIFEST}: {error}") from error
+        faults = error.errors(include_url=False)
+        lines = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults]
+        raise ManifestInvalid(f"{path / MANIFEST}: " + "\n  ".join(lines)) from error
 
 
 def verify_files(bundle: Bundle) -> None:

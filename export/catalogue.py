@@ -6,8 +6,8 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from export.bundle import MANIFEST, find_bundles
-from export.errors import UnknownBundle
+from export.bundle import MANIFEST, find_bundles, load_bundle
+from export.errors import InvalidChoice, UnknownBundle
 
 
 def find(what: str, folders: Sequence[Path], version: int | None = None) -> Path:
@@ -20,9 +20,13 @@ def find(what: str, folders: Sequence[Path], version: int | None = None) -> Path
 
     Raises:
         UnknownBundle: there is none; names what there is.
+        InvalidChoice: the path is a bundle of another version.
     """
     path = Path(what)
     if (path / MANIFEST).is_file():
+        own = None if version is None else load_bundle(path, verify=False).manifest.version
+        if own != version:
+            raise InvalidChoice(f"{path} is version {own}, not {version}: leave --version out")
         return path
     for folder in (path.parent, *folders):
         found = [one for one in find_bundles(folder) if one.parent.name == path.name]

@@ -18,7 +18,7 @@ from rich.console import Console
 from export import tables
 from export.bundle import BundleError, find_bundles, load_bundle
 from export.catalogue import find
-from export.errors import ExportError, InvalidChoice, MissingPackage, VerifyFailed
+from export.errors import ExportError, InvalidChoice, MissingPackage, NotWritable, VerifyFailed
 from export.manifest import Manifest
 
 models = typer.Typer()
@@ -95,7 +95,10 @@ def list_models(folders: Folders = None) -> None:
         names = ", ".join(str(folder) for folder in places)
         _say(Console(stderr=True), f"No bundles in {names}: ganymede export RUN --name NAME")
         return
-    Console().print(tables.bundles_table(paths))
+    console, (table, reasons) = Console(), tables.bundles_table(paths)
+    console.print(table)
+    for reason in reasons:
+        _say(console, reason)
 
 
 @models.command("show")
@@ -174,8 +177,10 @@ def sample(
     labels = choose_labels(generator, label or (), numbers)
     knobs = choose_scalars(generator, {} if truncation is None else {"truncation": truncation})
     images = pictures(generator, numbers, labels=labels, scalars=knobs)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_png(sheet(images, columns), out)
+    try:
+        save_png(sheet(images, columns), out)
+    except OSError as error:
+        raise NotWritable(f"cannot write {out}: {error.strerror or error}") from error
     typer.echo(out)
 
 

@@ -13,7 +13,7 @@ The tree; each message says what to change::
       x RuntimeFailed       ONNX Runtime cannot load or run a graph
       x VerifyFailed        a bundle does not do here what its manifest says
       x BundleExists        the version is there already: bundles are never overwritten
-      x NotWritable         the models folder cannot be written to
+      x NotWritable         the models folder or a picture cannot be written
       x UnknownBundle       no bundle of that name, version or path
       x InvalidChoice       a name, seed, label or knob that does not fit
       x MissingPackage      an optional package is not installed
@@ -69,7 +69,7 @@ class BundleExists(ExportError):
 
 
 class NotWritable(ExportError):
-    """The models folder cannot be written to."""
+    """The models folder or a picture cannot be written."""
 
 
 class UnknownBundle(ExportError):

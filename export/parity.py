@@ -74,10 +74,12 @@ def deviation(expected: Rows, given: Rows) -> Deviation:
     """How far ``given`` is from ``expected``, in the outputs that both have.
 
     Raises:
-        ParityError: an output has another shape or type.
+        ParityError: an output has another shape or type, or there is none to compare.
     """
-    total = Deviation()
-    for name in expected.keys() & given.keys():
+    total, shared = Deviation(), expected.keys() & given.keys()
+    if not shared:
+        raise ParityError(f"no output is shared: {sorted(given)}, expected {sorted(expected)}")
+    for name in shared:
         wanted, got = expected[name], given[name]
         if wanted.shape != got.shape or wanted.dtype != got.dtype:
             raise ParityError(

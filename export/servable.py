@@ -31,6 +31,7 @@ from export.manifest import (
     Task,
 )
 from export.rows import Rows, Run
+from training.layers import to_uint8
 
 if TYPE_CHECKING:
     from training.run import LoadedRun
@@ -101,11 +102,6 @@ class Probe(nn.Module):
         pairs = zip(self.servable.outputs, floats, strict=True)
         images = (value for output, value in pairs if isinstance(output, ImageOutput))
         return (*self.servable.finish(floats), *images)
-
-
-def to_uint8(x: Tensor) -> Tensor:
-    """[N, C, H, W] in [-1, 1] to uint8 [N, H, W, C]; half a level rounds to even."""
-    return ((x + 1) * 127.5).clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def torch_run(module: Callable[..., Any], inputs: Sequence[Input], names: Sequence[str]) -> Run:

@@ -46,19 +46,21 @@ def total_bytes(manifest: Manifest) -> int:
     return sum(file.size_bytes for file in manifest.files.values())
 
 
-def bundles_table(paths: Sequence[Path]) -> Table:
-    """A line per bundle; one that cannot be read says why."""
+def bundles_table(paths: Sequence[Path]) -> tuple[Table, list[str]]:
+    """A line per bundle, and the reasons why some cannot be read."""
     table = Table()
     for heading in ("name", "version", "tasks", "pixels", "classes", "data", "MiB"):
         table.add_column(heading, overflow="fold")
     table.add_column("exported", no_wrap=True)
+    reasons = []
     for path in paths:
         try:
             row = _bundle_row(load_bundle(path, verify=False).manifest)
         except BundleError as error:
-            row = (path.parent.name, path.name, f"unreadable: {type(error).__name__}")
+            row = (path.parent.name, path.name, "unreadable")
+            reasons.append(str(error))
         table.add_row(*map(Text, row))
-    return table
+    return table, reasons
 
 
 def _bundle_row(manifest: Manifest) -> tuple[str, ...]:

@@ -128,6 +128,24 @@ def test_an_expected_error_is_one_line_and_status_2(
     assert capsys.readouterr().err == "ganymede: change this\n"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_too_little_memory_is_one_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(monkeypatch, error)
+    assert main(monkeypatch, "fail") == 2
+    told = capsys.readouterr().err
+    assert told.startswith("ganymede: not enough memory")
+    assert told.count("\n") == 1
+
+
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, ValueError("a bug"))
     monkeypatch.setattr(sys, "argv", ["ganymede", "fail"])

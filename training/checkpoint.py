@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
@@ -25,6 +26,7 @@ from training.errors import CheckpointError
 from training.log import Log
 from training.recipe import Recipe
 
+REASON_CHARACTERS = 200  # of another library's message: it may list every tensor
 KEEP = 2  # the newest of a stage; the older one is there should a disk lose the newer
 
 
@@ -125,12 +127,20 @@ def load_generator(path: Path, recipe: Recipe) -> int:
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except Exception as error:
-        reason = " ".join(str(error).split())
+    except RuntimeError as error:  # of load_state_dict: the files are whole, and hold other tensors
         raise CheckpointError(
-            f"{path} is broken, or of other networks ({type(error).__name__}: {reason}); "
+            f"{path} belongs to other networks than config.yaml describes, or was written by "
+            f"another release: put config.yaml back ({_reason(error)})"
+        ) from error
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} is broken ({type(error).__name__}: {_reason(error)}); "
             "delete that folder to go on from the checkpoint before it"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:REASON_CHARACTERS]
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -81,6 +81,8 @@ def _tell(path: Path, finished: bool, stop: Stop) -> None:
         told = f"Stopped and saved, because {stop.reason}. Go on with: ganymede resume {path}"
     typer.echo(told, err=True)
     typer.echo(path)
+    if not finished:
+        raise typer.Exit(stop.status)  # `run=$(ganymede train ...) && ...` goes no further
 
 
 def _duration(seconds: float) -> str:

@@ -12,17 +12,19 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from training.errors import ConfigError
-from training.recipe import Settings
+from training.recipe import MOST, Adam, Settings, Sgd
 from training.recipes import RecipeConfig
 
 Precision = Literal["auto", "float32", "bfloat16"]
+TEXTS = ("preset", "data.source")  # a --set of these is taken as it is: 2024 is a folder
+OPTIMIZERS: dict[str, type[BaseModel]] = {"adam": Adam, "sgd": Sgd}
 
 
 class DataConfig(Settings):
     """Which images, and how they reach the networks."""
 
     source: str = Field(description="a named data set, a folder, a zip or an .npz")
-    size: int = Field(28, gt=0, description="side of the square pictures, in pixels")
+    size: int = Field(28, gt=0, le=2048, description="side of the square pictures, in pixels")
     channels: Literal[1, 3] | None = Field(None, description="none: as the data has them")
 
 
@@ -30,10 +32,12 @@ class ScheduleConfig(Settings):
     """How long, how much at a time, and what is written when. The clock is images seen."""
 
     kimg: float = Field(gt=0, description="length of a stage, in thousands of images")
-    batch: int = Field(64, gt=1, description="images per step, over all processes")
+    batch: int = Field(64, gt=1, le=MOST, description="images per step")
     accumulate: int = Field(1, gt=0, description="parts a batch is computed in")
     seed: int = Field(0, ge=0, lt=2**32)
-    ema_kimg: float = Field(10.0, gt=0, description="half-life of the averaged generator")
+    ema_kimg: float = Field(
+        10.0, ge=0, description="half-life of the averaged generator; 0: the latest weights"
+    )
     precision: Precision = Field("auto", description="auto: measured at the start, then written")
     tick_kimg: float = Field(2.0, gt=0, description="between two lines of stats.jsonl")
     checkpoint_kimg: float = Field(20.0, gt=0, description="between two checkpoints and grids")
@@ -93,9 +97,13 @@ def load_config(path: Path) -> RunConfig:
     """The resolved configuration that a run wrote.
 
     Raises:
-        ConfigError: it does not fit this release.
+        ConfigError: it cannot be read, or does not fit this release.
     """
-    return validate(_mapping(path.read_text(), str(path)), str(path))
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    return validate(_mapping(text, str(path)), str(path))
 
 
 def dump_config(config: RunConfig) -> str:
@@ -141,25 +149,33 @@ def _apply(raw: dict[str, Any], setting: str) -> None:
         if not isinstance(node, dict):
             raise ConfigError(f"--set {setting!r}: {parent!r} is a value, not a section")
     try:
-        node[last] = yaml.safe_load(value)
+        node[last] = value if key in TEXTS else yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {setting!r}: the value is not YAML: {_line(error)}") from None
 
 
 def _explain(fault: Any, system: str | None) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
-    tags = {*_systems(), "adam", "sgd"}  # pydantic puts them into the location
+    tags = {*_systems(), *OPTIMIZERS}  # pydantic puts them into the location
     location = ".".join(str(part) for part in fault["loc"] if part not in tags)
     given = fault["input"]
+    shown = "" if isinstance(given, dict) else f", got {given!r}"
     if fault["type"] == "extra_forbidden":
+        for kind in OPTIMIZERS.keys() & set(fault["loc"]):
+            known = list(OPTIMIZERS[kind].model_fields)
+            return f"{location} is not a setting of {kind}{_nearest(fault['loc'][-1], known)}"
         known = sorted(set(_keys(system)))
         of = f" of {system}" if system in _systems() else ""
         return f"{location} is not a setting{of}{_nearest(location, known, 0.75)}"
     if fault["type"] in {"union_tag_invalid", "union_tag_not_found"} and location == "recipe":
         told = f"recipe.system must be one of {', '.join(_systems())}"
         return f"{told}, got {given['system']!r}" if "system" in given else told
+    if fault["type"] in {"union_tag_invalid", "union_tag_not_found"}:
+        told = f"{location} must be a section with kind: {' or '.join(OPTIMIZERS)}"
+        return f"{told}, got {given['kind']!r}" if isinstance(given, dict) else f"{told}{shown}"
+    if fault["type"] in {"model_type", "model_attributes_type"}:
+        return f"{location} must be a section{shown}"
     if fault["type"] == "value_error":
         return f"{location}: {fault['ctx']['error']}"
-    shown = "" if isinstance(given, dict) else f", got {given!r}"
     return f"{location}: {fault['msg'].lower()}{shown}"
 
 

@@ -17,7 +17,8 @@ class EMA:
 
     Args:
         network: averaged; its copy is ``module``, in eval mode and without gradients.
-        half_life_images: images after which a weight's share has halved.
+        half_life_images: images after which a weight's share has halved; 0: no average, the latest
+            weights.
     """
 
     def __init__(self, network: nn.Module, half_life_images: float) -> None:
@@ -28,7 +29,7 @@ class EMA:
     def update(self, network: nn.Module, batch_images: int, images: int) -> None:
         """Move towards ``network``, after ``images`` in all, ``batch_images`` of them new."""
         half_life = min(self.half_life_images, max(images * RAMP_UP, 1e-8))
-        share = 1 - 0.5 ** (batch_images / half_life)
+        share = 1 - 0.5 ** (batch_images / half_life) if half_life else 1.0
         averages: list[Tensor] = list(self.module.parameters())
         values: list[Tensor] = list(network.parameters())
         torch._foreach_lerp_(averages, values, share)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,7 +52,13 @@ def sheet(
 
 
 def save_png(image: Image.Image, path: Path) -> None:
-    """Write a PNG by rename: a reader sees all of it or none. Folders are made."""
+    """Write a PNG by rename: a reader sees all of it or none. Folders are made.
+
+    Raises:
+        OSError: it cannot be written, or is a folder.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:

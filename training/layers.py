@@ -63,6 +63,11 @@ def one_hot_maps(y: Tensor, classes: int, images: Tensor) -> Tensor:
     return hot[..., None, None].expand(-1, -1, *images.shape[2:])
 
 
+def to_uint8(x: Tensor) -> Tensor:
+    """[N, C, H, W] in [-1, 1] to uint8 [N, H, W, C]; half a level rounds to even."""
+    return ((x + 1) * 127.5).clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
 def levels(size: int) -> tuple[int, int]:
     """How often a picture's side halves down to 4, 5, 6 or 7 pixels: (halvings, lowest side).
 

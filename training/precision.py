@@ -26,7 +26,7 @@ WORTH = 1.1  # bfloat16 must be this much faster to be taken
 def flushed_denormals() -> Iterator[None]:
     """Tiny numbers count as zero meanwhile: a saturated discriminator's are 5 to 50 times slower.
 
-    The state is the thread's, so it is put back for whoever comes after.
+    Flushing is the thread's, and off by default: it is turned off at the end.
     """
     torch.set_flush_denormal(True)
     try:
@@ -39,20 +39,25 @@ def resolve(precision: Precision, recipe: Recipe, batches: Batches) -> Resolved:
     """``auto`` becomes bfloat16 where an iteration takes clearly less time with it."""
     if precision != "auto":
         return precision
-    seconds = {choice: time_iteration(recipe, batches, choice) for choice in FABRIC_NAMES}
+    seconds = time_iterations(recipe, batches)
     return "bfloat16" if seconds["bfloat16"] * WORTH < seconds["float32"] else "float32"
 
 
-def time_iteration(recipe: Recipe, batches: Batches, precision: str, runs: int = 5) -> float:
-    """Seconds of one iteration, forward and backward of every phase: the median of ``runs``.
+def time_iterations(recipe: Recipe, batches: Batches, runs: int = 5) -> dict[str, float]:
+    """Seconds of one iteration, forward and backward of every phase, in each precision.
 
-    It runs on a copy and puts the random state back: the training does not notice.
+    The precisions take turns, and the least of ``runs`` after a warm-up counts: what else the
+    machine does is not held against one of them. It runs on a copy and puts the random state
+    back: the training does not notice.
     """
     trial = copy.deepcopy(recipe)
     devices = [batches.device] if batches.device.type == "cuda" else []
+    seconds: dict[str, list[float]] = {choice: [] for choice in FABRIC_NAMES}
     with torch.random.fork_rng(devices):
-        seconds = sorted(_iterate(trial, batches, precision) for _ in range(runs + 1))
-    return seconds[runs // 2]
+        for _ in range(1 + runs):
+            for choice in FABRIC_NAMES:
+                seconds[choice].append(_iterate(trial, batches, choice))
+    return {choice: min(measured[1:]) for choice, measured in seconds.items()}
 
 
 def _iterate(recipe: Recipe, batches: Batches, precision: str) -> float:

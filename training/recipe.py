@@ -40,10 +40,16 @@ class Batch:
         return len(self.x)
 
 
+MOST = 2**16
+"""Of images in a batch, and of units or channels in a layer: beyond is a slip of the pen."""
+
+
 class Settings(BaseModel):
     """A frozen part of the configuration that refuses unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
+    )
 
 
 class _Decaying(Settings):
@@ -74,10 +80,11 @@ class Sgd(_Decaying):
     momentum: float = Field(0.0, ge=0, lt=1)
 
 
-def _kind(settings: Any) -> str:  # noqa: ANN401 - whatever the YAML says
-    """Adam unless told otherwise."""
-    kind = settings.get("kind", "adam") if isinstance(settings, dict) else settings.kind
-    return str(kind)
+def _kind(settings: Any) -> str | None:  # noqa: ANN401 - whatever the YAML says
+    """Adam unless told otherwise; none for what is no section."""
+    if isinstance(settings, dict):
+        return str(settings.get("kind", "adam"))
+    return settings.kind if isinstance(settings, Adam | Sgd) else None
 
 
 Optimizer = Annotated[

@@ -47,7 +47,7 @@ def write_report(run: Run) -> Path:
     body = [
         f"<h1>{escape(run.path.name)}</h1>",
         _summary(rows),
-        _grids(sorted(run.samples.glob("*.png"))),
+        _grids(sorted(run.samples.glob(f"[0-9][0-9]-{'[0-9]' * 10}.png"))),
         *(_curve(title, key, note, rows) for title, key, note in CURVES),
         f"<h2>Configuration</h2><pre>{escape(run.config_path.read_text())}</pre>",
     ]

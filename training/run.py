@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator
@@ -26,6 +27,18 @@ from training.data.dataset import Dataset
 from training.errors import CheckpointError, RunExists
 from training.recipe import Recipe, Shape
 from training.recipes import SYSTEMS
+
+# What a reader relies on, by name and type; a tick's dicts hold numbers.
+DATASET: dict[str, type] = {
+    **dict.fromkeys(("name", "fingerprint", "licence", "attribution"), str),
+    **dict.fromkeys(("images", "channels", "size"), int),
+    "classes": list,
+}
+TICK: dict[str, type] = {
+    **dict.fromkeys(("stage", "images"), int),
+    "images_per_s": float,
+    **dict.fromkeys(("terms", "signals", "grad_norm", "rate"), dict),
+}
 
 
 class Run:
@@ -92,25 +105,36 @@ class Run:
             CheckpointError: it is missing or broken.
         """
         try:
-            found: dict[str, Any] = json.loads(self.dataset_path.read_text())
+            found = json.loads(self.dataset_path.read_text())
+            if not _fits(found, DATASET):
+                raise ValueError(f"it must have {', '.join(DATASET)}")
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{self.dataset_path} is missing or broken: {error}") from None
-        return found
+        return dict(found)
 
     def stats(self) -> Iterator[dict[str, Any]]:
-        """The ticks so far; a last line cut short by a crash is left out."""
+        """The ticks so far; what is none, such as a line cut short by a crash, is left out."""
         if not self.stats_path.exists():
             return
-        for line in self.stats_path.read_text().splitlines():
-            try:
-                yield json.loads(line)
-            except ValueError:
-                return
+        for line in self.stats_path.read_bytes().splitlines():
+            with contextlib.suppress(ValueError, RecursionError):
+                row = json.loads(line)
+                if _fits(row, TICK):
+                    yield row
 
     def rewind(self, stage: int, images: int) -> None:
         """Forget the ticks after a checkpoint that training goes on from."""
         kept = [row for row in self.stats() if (row["stage"], row["images"]) <= (stage, images)]
         _write(self.stats_path, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def _fits(found: object, facts: dict[str, type]) -> bool:
+    """Whether ``found`` is an object with these facts."""
+    return isinstance(found, dict) and all(
+        isinstance(found.get(name), kind)
+        and not (kind is dict and any(not isinstance(v, int | float) for v in found[name].values()))
+        for name, kind in facts.items()
+    )
 
 
 def _write(path: Path, text: str) -> None:

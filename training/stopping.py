@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
@@ -9,6 +10,7 @@ from types import FrameType, TracebackType
 
 from training.errors import ConfigError
 
+STDERR = 2
 UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
@@ -16,11 +18,12 @@ class Stop:
     """Asked once per step; says no once a signal came or the budget is used up.
 
     As a context manager it takes over SIGINT and SIGTERM; a second Ctrl-C is the usual
-    KeyboardInterrupt. ``reason`` is empty until it has stopped something.
+    KeyboardInterrupt. ``reason`` is empty until it has stopped something; ``status`` is the exit
+    status that says why: 128 and the signal's number, as a shell has it, or 0.
     """
 
     def __init__(self, budget_s: float | None = None) -> None:
-        self.reason = ""
+        self.reason, self.status = "", 0
         self._ends = None if budget_s is None else time.monotonic() + budget_s
 
     def __call__(self) -> bool:
@@ -45,7 +48,9 @@ class Stop:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.reason and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.reason = f"{signal.Signals(number).name} came"
+        if not self.reason:  # not print: the signal may have interrupted one
+            os.write(STDERR, b"\nstopping after this step; Ctrl-C again to abort\n")
+        self.reason, self.status = f"{signal.Signals(number).name} came", 128 + number
 
 
 def parse_duration(text: str | None) -> float | None:

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
-from torch import Tensor
 
 from training import data
 from training.checkpoint import State, checkpoints, load_checkpoint, save_checkpoint
@@ -27,8 +26,9 @@ from training.data.batches import Batches
 from training.data.dataset import Dataset
 from training.data.progress import progress_bars
 from training.ema import EMA
-from training.errors import CheckpointError
+from training.errors import CheckpointError, Diverged
 from training.grid import save_png, sheet
+from training.layers import to_uint8
 from training.precision import FABRIC_NAMES, flushed_denormals, resolve
 from training.recipe import Recipe
 from training.recipes import SYSTEMS
@@ -37,6 +37,7 @@ from training.run import Run, describe, shape_of
 from training.trainer import Tick, build_optimizer, fit
 
 GRID_IMAGES, GRID_COLUMNS = 80, 8
+GRID_BATCH = 16  # drawn at once: large pictures must fit beside the training
 RECALIBRATION_BATCHES = 40
 
 
@@ -61,6 +62,8 @@ def train(config: RunConfig, path: Path, watcher: Watcher, stop: Callable[[], bo
     recipes = stages(config, images)
     run = Run.create(path)
     run.write_dataset(images)
+    source = data.absolute(config.data.source)  # resumed from any folder
+    config = config.model_copy(update={"data": config.data.model_copy(update={"source": source})})
     run.write_config(config)
     return _go(run, config, images, recipes, watcher, stop)
 
@@ -135,6 +138,10 @@ def _go(
                 _stage(run, config, state, batches, fabric, watcher, stop)
             if state.images < schedule.images:
                 return False
+    except Diverged as error:
+        kept = checkpoints(run.checkpoints)
+        told = f"{kept[-1]} is from before" if kept else "there is no checkpoint from before"
+        raise Diverged(f"{error}; {told}") from error
     finally:  # also of a run that diverged: there its curves are worth most
         write_report(run)
     return True
@@ -216,10 +223,6 @@ def sample_grid(state: State, batches: Batches, seed: int) -> NDArray[np.uint8]:
         torch.manual_seed(seed)
         recipe = state.recipe
         state.ema.recalibrate(recipe.inputs(batches.batch(k)) for k in range(RECALIBRATION_BATCHES))
-        return to_uint8(state.ema.module(*recipe.inputs(batches.fixed(GRID_IMAGES))))
-
-
-def to_uint8(pictures: Tensor) -> NDArray[np.uint8]:
-    """Floats [N, C, H, W] in [-1, 1] to uint8 [N, H, W, C]."""
-    levels = ((pictures.float() + 1) * 127.5).clamp(0, 255).round()
-    return levels.permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
+        inputs = recipe.inputs(batches.fixed(GRID_IMAGES))
+        parts = zip(*(torch.split(part, GRID_BATCH) for part in inputs), strict=True)
+        return torch.cat([to_uint8(state.ema.module(*part)) for part in parts]).cpu().numpy()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
 from training.checkpoint import State
 from training.config import ScheduleConfig
@@ -96,7 +96,6 @@ def step(
         total = torch.stack([term.float() for term in terms.values()]).sum()
         fabric.backward(total / schedule.accumulate)
         log.add(phase.name, terms)
-    average_gradients(phase.learns, fabric)
     optimizer.step()
     state.batches += 1
     log.rate[phase.name] = rate
@@ -111,19 +110,6 @@ def split(batch: Batch, parts: int) -> list[Batch]:
         Batch(**{name: chunks[k] for name, chunks in pieces.items()})
         for k in range(len(pieces["x"]))
     ]
-
-
-def average_gradients(network: nn.Module, fabric: Fabric) -> None:
-    """The mean of the gradients over all processes, in one message."""
-    if fabric.world_size == 1:
-        return
-    gradients = [p.grad for p in network.parameters() if p.grad is not None]
-    flat = fabric.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
-    assert isinstance(flat, Tensor)
-    for gradient, piece in zip(
-        gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True
-    ):
-        gradient.copy_(piece.view_as(gradient))
 
 
 def measure(state: State, batches: Batches) -> Tick:
@@ -148,9 +134,8 @@ def refuse_divergence(values: dict[str, float], images: int) -> None:
     for name, value in values.items():
         if not math.isfinite(value):
             raise Diverged(
-                f"{name} became {value} before {images} images; the last checkpoint is kept. Train "
-                "anew with a lower learning rate in that phase, or in float32 "
-                "(--set schedule.precision=float32)"
+                f"{name} became {value} before {images} images: try a lower learning rate, or "
+                "float32 (--set schedule.precision=float32)"
             )
 
 

@@ -89,6 +89,16 @@ def test_manifest_that_is_none_is_refused(bundle: Bundle, raw: bytes) -> None:
         load_bundle(bundle.path)
 
 
+def test_faults_of_a_manifest_are_a_line_each_without_urls(bundle: Bundle) -> None:
+    path = bundle.path / MANIFEST
+    data = json.loads(path.read_bytes())
+    path.write_text(json.dumps(data | {"colour": 1, "version": 0}))
+    with pytest.raises(ManifestInvalid) as caught:
+        load_bundle(bundle.path)
+    assert len(str(caught.value).splitlines()) == 2
+    assert "http" not in str(caught.value)
+
+
 def test_manifest_cut_short_is_refused(bundle: Bundle) -> None:
     path = bundle.path / MANIFEST
     path.write_bytes(path.read_bytes()[:-20])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from export.catalogue import find
-from export.errors import UnknownBundle
+from export.errors import InvalidChoice, UnknownBundle
 from tests.tiny import tiny_bundle
 
 
@@ -28,6 +28,12 @@ def test_name_and_version(models: Path) -> None:
 
 def test_path_of_a_bundle(models: Path) -> None:
     assert find(str(models / "cats" / "1"), []) == models / "cats" / "1"
+
+
+def test_path_of_a_bundle_of_another_version(models: Path) -> None:
+    assert find(str(models / "cats" / "9"), [], 9) == models / "cats" / "9"
+    with pytest.raises(InvalidChoice, match="is version 9, not 1"):
+        find(str(models / "cats" / "9"), [], 1)
 
 
 def test_path_of_a_model(models: Path) -> None:

@@ -15,7 +15,14 @@ from typer.testing import CliRunner, Result
 
 from export import commands
 from export.bundle import Bundle, load_bundle
-from export.errors import ExportError, InvalidChoice, MissingPackage, UnknownBundle, VerifyFailed
+from export.errors import (
+    ExportError,
+    InvalidChoice,
+    MissingPackage,
+    NotWritable,
+    UnknownBundle,
+    VerifyFailed,
+)
 from tests.export.networks import conditional_run
 from tests.tiny import tiny_bundle
 from training.run import LoadedRun
@@ -81,7 +88,9 @@ def test_list(call: Call, models: Path, tmp_path: Path) -> None:
     assert "generate" in lines["animals"]
     assert "8x8" in lines["animals"]
     assert " 3 " in lines["tiny"]
-    assert "ManifestInvalid" in lines["broken"]
+    assert "unreadable" in lines["broken"]
+    reasons = [line for line in result.stdout.splitlines() if "is not a manifest" in line]
+    assert reasons[0].startswith(str(tmp_path / "broken" / "1" / "manifest.json"))
 
 
 def test_list_of_nothing_says_what_to_do(call: Call, tmp_path: Path) -> None:
@@ -220,3 +229,16 @@ def test_export_without_torch_says_what_to_install(
         monkeypatch.delitem(sys.modules, module, raising=False)
     with pytest.raises(MissingPackage, match=r"needs onnx: pip install -e"):
         call("export", tmp_path, "--name", "x")
+
+
+@pytest.mark.parametrize("out", ["folder", "file/below.png", "."])
+def test_sample_into_a_place_that_cannot_be_written_is_told(
+    call: Call, animals: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(NotWritable, match=f"cannot write {out}"):
+        call("sample", animals.path, "--out", out, "--seeds", "1")
+    assert {path.name for path in tmp_path.iterdir()} >= {"folder", "file"}
+    assert not list(tmp_path.glob("*.partial"))

@@ -281,3 +281,8 @@ def test_generator_that_cannot_make_one_picture_is_refused() -> None:
 
     with pytest.raises(ParityError, match="fails at batch 1"):
         check_generator(*eager(seeded(Flat()).train(), "gan"))
+
+
+def test_outputs_that_share_no_name_are_not_compared_as_equal() -> None:
+    with pytest.raises(ParityError, match="no output is shared"):
+        deviation({"image": np.zeros(2)}, {"picture": np.ones(2)})

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from export.errors import NotServable
 from export.manifest import FixedSize, ImageOutput, Label, Latent, Scalar, Vector, VectorOutput
-from export.servable import SERVABLES, Probe, Servable, offer, to_uint8, torch_run
+from export.servable import SERVABLES, Probe, Servable, offer, torch_run
 from tests.export.networks import (
     CLASSES,
     LATENT,
@@ -20,6 +20,7 @@ from tests.export.networks import (
     loaded_run,
     seeded,
 )
+from training.layers import to_uint8
 from training.recipes import SYSTEMS
 
 

@@ -1,4 +1,4 @@
-"""Batch k is a function of (data, seed, k): entered anywhere, over all epochs and processes."""
+"""Batch k is a function of (data, seed, k): entered anywhere, over all epochs."""
 
 from __future__ import annotations
 
@@ -48,13 +48,6 @@ def test_a_batch_may_be_larger_than_the_data() -> None:
 
 def test_another_seed_is_another_order() -> None:
     assert which(Batches(dataset(), 10, 0), 0) != which(Batches(dataset(), 10, 1), 0)
-
-
-def test_processes_share_a_global_batch_out() -> None:
-    whole = Batches(dataset(), 4, seed=0)
-    parts = [Batches(dataset(), 2, seed=0, rank=rank, world=2) for rank in (0, 1)]
-    for k in range(6):
-        assert which(whole, k) == [*which(parts[0], k), *which(parts[1], k)]
 
 
 def test_labels_stay_with_their_images() -> None:

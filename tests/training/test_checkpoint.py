@@ -202,8 +202,10 @@ def test_a_broken_checkpoint_is_one_clear_line(name: str, how: str, tmp_path: Pa
 
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
     path = save_checkpoint(trained(), tmp_path)
-    with pytest.raises(CheckpointError, match="other networks") as caught:
+    with pytest.raises(CheckpointError, match=r"other networks .* put config\.yaml back") as caught:
         load_checkpoint(path, tiny_state("gan", hidden=9))
     assert "\n" not in str(caught.value)
+    assert "delete" not in str(caught.value), "it is whole, and hours of work"
+    assert len(str(caught.value)) < 400 + len(str(path))
     with pytest.raises(CheckpointError, match="other networks"):
         load_generator(path, tiny_recipe("gan", hidden=9))

@@ -124,7 +124,7 @@ def test_ctrl_c_saves_and_says_how_to_resume(
 
     monkeypatch.setattr("training.commands.ProgressBar", Impatient)
     done = cli("train", preset)
-    assert (done.code, done.out) == (0, "runs/00001-tiny\n")
+    assert (done.code, done.out) == (130, "runs/00001-tiny\n")
     assert "SIGINT" in done.err
     assert "Go on with: ganymede resume runs/00001-tiny" in done.err
     assert load_run(Path("runs/00001-tiny")).images_seen == 32

@@ -62,7 +62,6 @@ def test_an_optimizer_is_adam_unless_it_says_otherwise(file: Path) -> None:
         ("schedule.kimgs=1", "schedule.kimg"),
         ("schedule.batch_size=1", "schedule.batch"),
         ("recipe.hiden=1", "recipe.hidden"),
-        ("recipe.g_optimizer.betta1=0", "recipe.g_optimizer.beta1"),
         ("dat.size=28", "data.size"),
     ],
 )
@@ -89,23 +88,54 @@ def test_a_setting_of_another_system_is_not_suggested(file: Path) -> None:
         ("recipe.g_optimizer.lr=fast", "recipe.g_optimizer.lr: input should be a valid number"),
         ("recipe.objective=wgan", "'nonsaturating'"),
         ("recipe.system=gam", "recipe.system must be one of gan, dcgan, cgan, got 'gam'"),
-        ("recipe.g_optimizer.kind=adamw", "expected tags: 'adam', 'sgd'"),
+        ("recipe.g_optimizer.kind=sgdd", "section with kind: adam or sgd, got 'sgdd'"),
+        ("recipe.g_optimizer=1", "recipe.g_optimizer must be a section with kind: adam or sgd"),
+        ("recipe.d_optimizer=null", "recipe.d_optimizer must be a section with kind: adam or sgd"),
+        ("recipe.g_optimizer=[sgd]", "must be a section with kind: adam or sgd, got ['sgd']"),
+        ("recipe.g_optimizer.kind=[1]", "must be a section with kind: adam or sgd, got [1]"),
+        ("recipe.g_optimizer.betta1=0", "is not a setting of adam; did you mean 'beta1'?"),
+        ("recipe.system=[gan]", "recipe.system must be one of gan, dcgan, cgan"),
+        ("schedule.kimg=.inf", "schedule.kimg: input should be a finite number, got inf"),
+        ("recipe.g_optimizer.lr=.nan", "recipe.g_optimizer.lr: input should be a finite number"),
+        (
+            "schedule.batch=1000000000",
+            "schedule.batch: input should be less than or equal",
+        ),
+        ("recipe.hidden=1000000000", "recipe.hidden: input should be less than or equal to 65536"),
+        ("data.size=5000", "data.size: input should be less than or equal to 2048"),
         ("data.channels=2", "data.channels: input should be 1 or 3, got 2"),
         ("schedule.batch=1", "schedule.batch: input should be greater than 1"),
         ("schedule.accumulate=3", "schedule: a batch of 64 has no 3 equal parts"),
         ("schedule.kimg=0", "schedule.kimg: input should be greater than 0"),
-        ("schedule=5", "schedule: input should be a valid dictionary"),
-        ("recipe=5", "recipe: input should be a valid dictionary"),
+        ("schedule=5", "schedule must be a section, got 5"),
+        ("recipe=5", "recipe must be a section, got 5"),
         ("schedule.kimg.x=1", "'kimg' is a value, not a section"),
         ("kimg", "write it as schedule.kimg=200"),
         ("=5", "write it as schedule.kimg=200"),
-        ("data.source=[a", "the value is not YAML"),
+        ("data.size=[a", "the value is not YAML"),
     ],
 )
 def test_a_bad_value_is_one_clear_line(setting: str, told: str, file: Path) -> None:
     message = refusal(file, setting)
     assert told in message
     assert "\n" not in message
+
+
+def test_a_setting_of_the_other_optimizer_is_not_suggested(file: Path) -> None:
+    told = refusal(file, "recipe.d_optimizer.kind=sgd", "recipe.d_optimizer.beta1=0")
+    assert "recipe.d_optimizer.beta1 is not a setting of sgd; there are: lr, " in told
+    assert "momentum" in told
+
+
+@pytest.mark.parametrize("source", ["2024", "007", "null", "2024-01-01", "[a"])
+def test_a_source_is_text_whatever_it_looks_like(source: str, file: Path) -> None:
+    assert load_preset(str(file), [f"data.source={source}"]).data.source == source
+
+
+def test_a_written_configuration_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"config\.yaml cannot be read"):
+        load_config(tmp_path / "config.yaml")
 
 
 def test_every_fault_is_told_at_once(file: Path) -> None:

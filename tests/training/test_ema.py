@@ -34,6 +34,13 @@ def test_a_weight_s_share_has_halved_after_the_half_life() -> None:
     assert all(p.mean().item() == pytest.approx(0.5, rel=1e-5) for p in ema.module.parameters())
 
 
+def test_without_a_half_life_it_is_the_latest_weights() -> None:
+    ema = EMA(network(0), 0)
+    for images, value in ((8, 0.1), (16, 0.7)):
+        ema.update(network(value), 8, images)
+        assert all((p == value).all() for p in ema.module.parameters())
+
+
 @pytest.mark.parametrize("batch_images", [1, 10, 50])
 def test_half_life_counts_images_not_steps(batch_images: int) -> None:
     ema, now = EMA(network(0), 100), network(1)

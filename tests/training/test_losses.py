@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional
 
 from training import losses
 from training.losses import OBJECTIVES, zero_centred_penalty
+from training.recipes.gan import ObjectiveName
 
 LOG2 = math.log(2)
 LOG3 = math.log(3)
@@ -18,6 +20,10 @@ LOG3 = math.log(3)
 REAL = torch.tensor([0.0, LOG3])
 FAKE = torch.tensor([0.0, -LOG3])
 HALF, THREE_QUARTERS, QUARTER = LOG2, math.log(4 / 3), math.log(4)  # -log of each
+
+
+def test_every_objective_can_be_chosen_by_name() -> None:
+    assert set(get_args(ObjectiveName)) == set(OBJECTIVES)
 
 
 @pytest.mark.parametrize(

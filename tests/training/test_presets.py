@@ -63,11 +63,20 @@ def test_a_preset_is_saved_and_watched_often_enough(name: str) -> None:
 def test_a_faithful_preset_keeps_the_latest_weights_in_float32(name: str) -> None:
     schedule = load_preset(name).schedule
     assert schedule.precision == "float32"
-    assert schedule.ema_kimg == 0.001
+    assert schedule.ema_kimg == 0
 
 
 def widths(network: nn.Module, kind: type[nn.Conv2d | nn.ConvTranspose2d]) -> list[tuple[int, int]]:
     return [(m.in_channels, m.out_channels) for m in network.modules() if isinstance(m, kind)]
+
+
+@pytest.mark.parametrize("name", ["dcgan-faithful", "cgan-faithful"])
+def test_every_kernel_of_the_faithful_convolutions_is_5x5(name: str) -> None:
+    recipe = built(name)
+    kinds = nn.Conv2d | nn.ConvTranspose2d
+    found = [m for m in recipe.modules() if isinstance(m, kinds)]
+    assert {m.kernel_size for m in found} == {(5, 5)}
+    assert {m.stride for m in found} == {(2, 2)}
 
 
 def test_faithful_dcgan_is_figure_1_of_radford_et_al() -> None:

@@ -110,6 +110,13 @@ def test_report_shows_the_first_grid_the_last_and_some_between(tmp_path: Path) -
     assert (shown[0], shown[-1]) == ("0", "39,000")
 
 
+def test_report_leaves_out_pictures_that_are_not_of_the_run(tmp_path: Path) -> None:
+    made = run(tmp_path / "r", [row(8)], grids=1)
+    for name in ("foo.png", "a-b.png", "00-1.png"):
+        (made.samples / name).write_bytes(b"mine")
+    assert len(re.findall("stage 0, after", page_of(made).text)) == 1
+
+
 def test_report_counts_the_images_of_all_stages(tmp_path: Path) -> None:
     rows = [row(500), row(1000), row(500, stage=1), row(1000, stage=1), row(7, stage=2)]
     assert "Images seen2,007" in page_of(run(tmp_path / "r", rows)).text

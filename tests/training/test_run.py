@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from tests.training.tiny import Silent, never, tiny_config
 from training.checkpoint import checkpoints
 from training.errors import CheckpointError, RunExists
 from training.recipes.cgan import ModulatedGenerator
+from training.report import write_report
 from training.run import Run, load_run, new_run_path
 from training.train import train
 
@@ -29,6 +31,12 @@ def finished(npz: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copy(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def tick(stage: int, images: int) -> dict[str, Any]:
+    """A line of stats.jsonl."""
+    numbers = {name: {"d": 1.0} for name in ("terms", "signals", "grad_norm", "rate")}
+    return {"stage": stage, "images": images, **numbers, "seconds": 1.0, "images_per_s": 8.0}
 
 
 def test_run_paths_count_up(tmp_path: Path) -> None:
@@ -75,13 +83,28 @@ def test_of_two_that_start_at_once_one_gets_the_folder(
 def test_stats_leave_out_a_line_cut_short(tmp_path: Path) -> None:
     run = Run.create(tmp_path)
     assert list(run.stats()) == []
-    run.stats_path.write_text('{"stage": 0, "images": 8}\n{"stage": 0, "images": 1')
-    assert list(run.stats()) == [{"stage": 0, "images": 8}]
+    line = json.dumps(tick(0, 8))
+    run.stats_path.write_text(f"{line}\n{line[:-5]}")
+    assert list(run.stats()) == [tick(0, 8)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"[]", b"{}", b"3", b"null", b"\xff\xfe", b'{"stage": "0", "images": 8}', b"[" * 99_999],
+)
+def test_stats_leave_out_what_is_no_tick(line: bytes, tmp_path: Path) -> None:
+    run = Run.create(tmp_path)
+    ticks = [json.dumps(tick(0, images)).encode() for images in (8, 16)]
+    odd = json.dumps(tick(0, 12) | {"terms": {"d": "much"}}).encode()
+    run.stats_path.write_bytes(b"\n".join([ticks[0], line, odd, ticks[1]]))
+    assert list(run.stats()) == [tick(0, 8), tick(0, 16)]
+    run.write_config(tiny_config("x"))
+    assert write_report(run).exists()
 
 
 def test_rewinding_forgets_what_came_after_the_checkpoint(tmp_path: Path) -> None:
     run = Run.create(tmp_path)
-    rows = [{"stage": s, "images": i} for s, i in [(0, 8), (0, 16), (1, 8), (1, 16)]]
+    rows = [tick(s, i) for s, i in [(0, 8), (0, 16), (1, 8), (1, 16)]]
     run.stats_path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     run.rewind(1, 8)
     assert list(run.stats()) == rows[:3]
@@ -95,7 +118,7 @@ def test_a_kill_while_rewinding_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run.create(tmp_path)
-    run.stats_path.write_text('{"stage": 0, "images": 8}\n')
+    run.stats_path.write_text(json.dumps(tick(0, 8)) + "\n")
 
     def killed(self: Path, target: Path) -> Path:
         raise KeyboardInterrupt
@@ -104,7 +127,7 @@ def test_a_kill_while_rewinding_loses_nothing(
         patch.setattr(Path, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             run.rewind(0, 0)
-    assert list(run.stats()) == [{"stage": 0, "images": 8}]
+    assert list(run.stats()) == [tick(0, 8)]
 
 
 def test_a_finished_run_is_complete(finished: Path) -> None:
@@ -173,7 +196,7 @@ def test_a_run_without_a_checkpoint_says_how_to_go_on(copy: Path) -> None:
         load_run(copy)
 
 
-@pytest.mark.parametrize("content", [None, "", "{"])
+@pytest.mark.parametrize("content", [None, "", "{", "{}", "[]", '{"name": 3}'])
 def test_a_broken_dataset_file_is_one_clear_line(content: str | None, copy: Path) -> None:
     (copy / "dataset.json").unlink()
     if content is not None:

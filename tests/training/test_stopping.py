@@ -32,6 +32,7 @@ def test_a_signal_asks_to_stop_and_is_named(number: signal.Signals) -> None:
         signal.raise_signal(number)
         assert stop()
         assert number.name in stop.reason
+        assert stop.status == 128 + number
 
 
 def test_a_second_ctrl_c_does_not_wait() -> None:
@@ -40,6 +41,13 @@ def test_a_second_ctrl_c_does_not_wait() -> None:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         assert stop()
+
+
+def test_the_first_signal_says_what_happens_now(capfd: pytest.CaptureFixture[str]) -> None:
+    with Stop():
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+    assert capfd.readouterr().err == "\nstopping after this step; Ctrl-C again to abort\n"
 
 
 def test_handlers_are_put_back() -> None:
@@ -59,5 +67,6 @@ def test_a_budget_ends_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 160.0
     assert stop()
     assert "budget" in stop.reason
+    assert stop.status == 0
     now = 0.0
     assert stop()  # it stays so

@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.training.test_trainer import batches, tiny_state
 from tests.training.tiny import (
     Silent,
     after,
@@ -34,7 +35,7 @@ from training.recipe import Batch, Recipe, Shape, Terms
 from training.recipes import SYSTEMS, System, gan
 from training.run import load_run
 from training.stopping import Stop
-from training.train import resume, to_uint8, train
+from training.train import resume, sample_grid, train
 from training.trainer import Tick
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -248,10 +249,23 @@ def test_another_seed_is_another_run(
     assert not same(newest(tmp_path / "run"), newest(through("perceptrons")))
 
 
-def test_samples_are_rounded_to_the_nearest_level() -> None:
-    floats = torch.tensor([-1.2, -1, 0, 0.999, 1, 1.2]).reshape(1, 1, 1, 6)
-    assert to_uint8(floats).shape == (1, 1, 6, 1)
-    assert to_uint8(floats).ravel().tolist() == [0, 0, 128, 255, 255, 255]
+def test_a_run_can_be_resumed_from_another_folder(
+    npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(npz.parent)
+    train(tiny_config(npz.name), tmp_path / "run", Silent(), after(1))
+    assert load_config(tmp_path / "run" / "config.yaml").data.source == str(npz)
+    monkeypatch.chdir(tmp_path)
+    assert not resume(tmp_path / "run", Silent(), after(1))
+
+
+def test_the_sample_grid_is_drawn_in_parts() -> None:
+    sizes: list[int] = []
+    state = tiny_state("gan")
+    state.ema.recalibrate = lambda draws: None  # type: ignore[method-assign]
+    state.ema.module.register_forward_hook(lambda module, z, made: sizes.append(len(made)))
+    assert len(sample_grid(state, batches(), seed=0)) == 80
+    assert sizes == [16] * 5
 
 
 # Stopping.
@@ -324,7 +338,8 @@ def test_sigterm_to_a_real_process_saves_and_says_how_to_resume(npz: Path, tmp_p
     wait_for_progress(process)
     process.send_signal(signal.SIGTERM)
     stdout, stderr = process.communicate()
-    assert process.returncode == 0
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "stopping after this step; Ctrl-C again to abort" in stderr
     assert f"Go on with: ganymede resume {path}" in stderr
     assert stdout == f"{path}\n"
     stopped_at = load_run(path).images_seen
@@ -373,8 +388,9 @@ def test_divergence_names_the_term_and_keeps_the_last_good_checkpoint(
 ) -> None:
     monkeypatch.setattr(gan, "GAN", Diverging)
     path = tmp_path / "run"
-    with pytest.raises(Diverged, match="d/extra became nan before 96 images"):
+    with pytest.raises(Diverged, match="d/extra became nan before 96 images") as told:
         train(tiny_config(npz), path, Silent(), never)
+    assert f"{path / 'checkpoints' / '00-0000000064'} is from before" in str(told.value)
     assert [row["images"] for row in stats(path)] == [32, 64]
     kept = newest(path)
     assert load_run(path).images_seen == 64
@@ -382,6 +398,15 @@ def test_divergence_names_the_term_and_keeps_the_last_good_checkpoint(
     with pytest.raises(Diverged):
         resume(path, Silent(), after(3))  # stopped between ticks, it is not kept either
     assert same(newest(path), kept)
+
+
+@pytest.mark.usefixtures("without_report")
+def test_divergence_before_the_first_checkpoint_promises_none(
+    npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gan, "GAN", Diverging)
+    with pytest.raises(Diverged, match="there is no checkpoint from before"):
+        train(tiny_config(npz, checkpoint_kimg=1), tmp_path / "run", Silent(), never)
 
 
 # Stages.

@@ -23,7 +23,7 @@ from training.log import Log
 from training.recipe import Adam, Batch, Phase, Recipe, Sgd, Terms
 from training.recipes import SYSTEMS
 from training.train import begin
-from training.trainer import average_gradients, build_optimizer, fit, split, step, watch
+from training.trainer import build_optimizer, fit, split, step, watch
 
 SCHEDULE = tiny_config("none").schedule
 CPU = torch.device("cpu")
@@ -179,23 +179,6 @@ def test_the_rate_of_the_schedule_is_the_rate_of_the_step() -> None:
     step(state.recipe.phases()[1], state, batches(), SCHEDULE, fabric(), state.log)
     assert state.optimizers["g"].param_groups[0]["lr"] == pytest.approx(0.2)
     assert state.log.rate["g"] == pytest.approx(0.2)
-
-
-def test_gradients_are_averaged_over_processes() -> None:
-    class Pair:
-        """Two processes; the other one holds twice our gradients."""
-
-        world_size = 2
-
-        def all_reduce(self, mine: Tensor, reduce_op: str) -> Tensor:
-            assert reduce_op == "mean"
-            return (mine + 2 * mine) / 2
-
-    network = nn.Linear(3, 2)
-    for parameter in network.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    average_gradients(network, Pair())  # type: ignore[arg-type]
-    assert all(p.grad is not None and (p.grad == 1.5).all() for p in network.parameters())
 
 
 # Ticks.

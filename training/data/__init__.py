@@ -63,7 +63,6 @@ def load(
         raise DataError(f"size is {size}: it must be 1 to {SIZE_LIMIT} pixels")
     if channels not in (None, 1, 3):
         raise DataError(f"channels is {channels}: it must be 1 (grey) or 3 (RGB)")
-    name, _, folder = str(source).partition(":")
     wanted = Wanted(split, size, channels, cache_folder(cache), progress or silent)
     name, _, folder = str(source).partition(":")
     if name in NAMED and isinstance(source, str):
@@ -74,4 +73,16 @@ def load(
     return load_own(Path(os.path.expanduser(source)), wanted)
 
 
-__all__ = ["load", "Dataset", "DataError", "Skipped", "Split"]
+def absolute(source: str) -> str:
+    """The same source, whatever folder one is in: its path made absolute, a plain name as it is."""
+    name, _, folder = source.partition(":")
+    if name in NAMED:
+        return f"{name}:{_absolute(folder)}" if folder else name
+    return _absolute(source) if source else source
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
+
+
+__all__ = ["load", "absolute", "Dataset", "DataError", "Skipped", "Split"]

@@ -158,7 +158,11 @@ def _labels(
     """Indices and class names; without given names, the values of all splits are the classes."""
     if given is None:
         values = np.unique(np.concatenate([array.ravel() for array in of_all_splits]))
-        return np.searchsorted(values, labels).astype(np.int64), tuple(map(_text, values))
+        names = list(map(_text, values))
+        classes = tuple(sorted(set(names)) if values.dtype.kind in "US" else names)
+        index = {name: label for label, name in enumerate(classes)}
+        of_value = np.array([index[name] for name in names], np.int64)
+        return of_value[np.searchsorted(values, labels)], classes
     classes = tuple(map(_text, given.ravel()))
     if labels.dtype.kind in "US":
         raise DataError(f"{what} are strings already: leave out the array of class names")

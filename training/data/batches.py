@@ -19,11 +19,9 @@ class Batches:
 
     Args:
         data: the images.
-        size: images in a batch of this process.
+        size: images in a batch.
         seed: of the order.
         device: where the tensors go.
-        rank: of this process; each process takes its own slice of the same global batch.
-        world: number of processes.
     """
 
     def __init__(
@@ -32,17 +30,14 @@ class Batches:
         size: int,
         seed: int,
         device: torch.device | str = "cpu",
-        rank: int = 0,
-        world: int = 1,
     ) -> None:
         self.data, self.size, self.seed = data, size, seed
         self.device = torch.device(device)
-        self.rank, self.world = rank, world
         self._epoch, self._order = -1, np.empty(0, np.int64)
 
     def batch(self, k: int) -> Batch:
-        """The ``k``-th batch of this process."""
-        start = (k * self.world + self.rank) * self.size
+        """The ``k``-th batch."""
+        start = k * self.size
         return self.of([self._index(position) for position in range(start, start + self.size)])
 
     def fixed(self, count: int) -> Batch:

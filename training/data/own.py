@@ -83,6 +83,11 @@ def _dataset(
     classes: tuple[str, ...],
     skipped: tuple[Skipped, ...],
 ) -> Dataset:
+    if not all(name.strip() for name in classes):
+        raise DataError(f"{path}: a class has a blank name: give each of the classes a name")
+    if len(set(classes)) < len(classes):
+        twice = next(name for name in classes if classes.count(name) > 1)
+        raise DataError(f"{path} names the class {twice!r} twice: give each a name of its own")
     return Dataset(
         name=printable(path.resolve().stem if path.is_file() else path.resolve().name),
         licence=LICENCE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -72,5 +73,8 @@ def is_hidden(part: str) -> bool:
 
 
 def printable(name: str) -> str:
-    """A name with the bytes that are no UTF-8 written as escapes."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    """A name on one line: bytes that are no UTF-8, control characters and line ends as escapes."""
+    shown = name.encode("utf-8", "backslashreplace").decode()
+    return "".join(
+        f"\\u{ord(c):04x}" if unicodedata.category(c) in {"Cc", "Zl", "Zp"} else c for c in shown
+    )

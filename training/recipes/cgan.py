@@ -35,9 +35,9 @@ class CGANConfig(dcgan.ConvolutionalConfig):
 class Block(nn.Module):
     """Upsample, convolve, normalise by class, ReLU: [N, C, H, W] -> [N, C', 2H, 2W]."""
 
-    def __init__(self, upsampling: str, inputs: int, outputs: int, classes: int) -> None:
+    def __init__(self, config: CGANConfig, inputs: int, outputs: int, classes: int) -> None:
         super().__init__()
-        self.upsample = dcgan.upsample(upsampling, inputs, outputs)
+        self.upsample = dcgan.upsample(config, inputs, outputs)
         self.norm = ConditionalBatchNorm2d(outputs, classes)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -58,8 +58,7 @@ class ModulatedGenerator(nn.Module):
         )
         self.first_norm = ConditionalBatchNorm2d(channels[0], self.classes)
         self.blocks = nn.ModuleList(
-            Block(config.upsampling, inputs, outputs, self.classes)
-            for inputs, outputs in pairwise(channels)
+            Block(config, inputs, outputs, self.classes) for inputs, outputs in pairwise(channels)
         )
         self.last = last
 

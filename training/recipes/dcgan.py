@@ -10,17 +10,22 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from training.layers import Norm, levels, spectral
-from training.recipe import Recipe, Shape
+from training.recipe import MOST, Recipe, Shape
 from training.recipes.gan import GAN, AdversarialConfig
 
 
 class ConvolutionalConfig(AdversarialConfig):
     """The shape of the convolutional pair."""
 
-    base_channels: int = Field(32, gt=0, description="at full size; doubled at each halving")
-    max_channels: int = Field(512, gt=0)
+    base_channels: int = Field(
+        32, gt=0, le=MOST, description="at full size; doubled at each halving"
+    )
+    max_channels: int = Field(512, gt=0, le=MOST)
     upsampling: Literal["nearest", "transposed"] = "nearest"
-    d_base_channels: int = Field(32, gt=0)
+    d_base_channels: int = Field(32, gt=0, le=MOST)
+    kernel: Literal[4, 5] = Field(
+        4, description="side of what halves, and of the transposed convolutions that double"
+    )
     d_norm: Norm = "spectral"
     d_stem: bool = Field(True, description="a 3x3 convolution at full size before halving")
     initial_std: float | None = Field(None, gt=0, description="0.02 is the paper's")
@@ -32,13 +37,19 @@ class DCGANConfig(ConvolutionalConfig):
     system: Literal["dcgan"]
 
 
-def upsample(upsampling: str, inputs: int, outputs: int, *, bias: bool = False) -> nn.Module:
-    """Twice the side: nearest neighbour and a 3x3 convolution, or the paper's 4x4 transposed one.
+def upsample(
+    config: ConvolutionalConfig, inputs: int, outputs: int, *, bias: bool = False
+) -> nn.Module:
+    """Twice the side: nearest neighbour and a 3x3 convolution, or the paper's transposed one.
 
-    Nearest neighbour leaves no checkerboard (Odena et al. 2016).
+    Nearest neighbour leaves no checkerboard, and a kernel of 4 less of it than the 5 of the paper's
+    figure 1 and code, whose rows overlap unevenly (Odena et al. 2016).
     """
-    if upsampling == "transposed":
-        return nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=bias)
+    if config.upsampling == "transposed":
+        odd = config.kernel % 2
+        return nn.ConvTranspose2d(
+            inputs, outputs, config.kernel, 2, 1 + odd, output_padding=odd, bias=bias
+        )
     convolution = nn.Conv2d(inputs, outputs, 3, 1, 1, bias=bias)
     return nn.Sequential(nn.Upsample(scale_factor=2), convolution)
 
@@ -62,7 +73,7 @@ def plan(config: ConvolutionalConfig, image: Shape) -> Plan:
     widths = [config.base_channels * 2**level for level in range(halvings - transposed, -1, -1)]
     channels = [min(config.max_channels, width) for width in widths]
     if transposed:
-        last = upsample("transposed", channels[-1], image.channels, bias=True)
+        last = upsample(config, channels[-1], image.channels, bias=True)
     else:
         last = nn.Conv2d(channels[-1], image.channels, 3, 1, 1)
     return Plan(side, channels, last)
@@ -82,7 +93,7 @@ class Generator(nn.Module):
             nn.ReLU(),
         ]
         for inputs, outputs in pairwise(channels):
-            blocks += [upsample(config.upsampling, inputs, outputs)]
+            blocks += [upsample(config, inputs, outputs)]
             blocks += [nn.BatchNorm2d(outputs), nn.ReLU()]
         self.layers = nn.Sequential(*blocks, last)
 
@@ -102,8 +113,9 @@ class Features(nn.Module):
         widths = [channels, *(min(config.max_channels, width) for width in widths)]
         blocks: list[nn.Module] = []
         for level, (inputs, outputs) in enumerate(pairwise(widths)):
-            kernel, stride = (3, 1) if stem and level == 0 else (4, 2)
-            blocks += [spectral(nn.Conv2d(inputs, outputs, kernel, stride, 1), norm)]
+            kernel, stride = (3, 1) if stem and level == 0 else (config.kernel, 2)
+            padding = (kernel - 1) // 2
+            blocks += [spectral(nn.Conv2d(inputs, outputs, kernel, stride, padding), norm)]
             blocks += [nn.BatchNorm2d(outputs)] if norm == "batch" and level else []
             blocks += [nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*blocks, nn.Flatten())

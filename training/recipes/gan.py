@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from training.layers import Maxout
 from training.losses import OBJECTIVES, zero_centred_penalty
-from training.recipe import Adam, Batch, Optimizer, Phase, Recipe, Settings, Shape, Terms
+from training.recipe import MOST, Adam, Batch, Optimizer, Phase, Recipe, Settings, Shape, Terms
 
 ObjectiveName = Literal[
     "minimax", "nonsaturating", "maximum_likelihood", "least_squares", "hinge", "relativistic"
@@ -21,7 +21,7 @@ ObjectiveName = Literal[
 class AdversarialConfig(Settings):
     """What every adversarial pair has: the game, its penalties, and the two optimisers."""
 
-    latent: int = Field(64, gt=0, description="Z, the length of z")
+    latent: int = Field(64, gt=0, le=MOST, description="Z, the length of z")
     prior: Literal["normal", "uniform"] = Field("normal", description="of z; uniform: [-1, 1)")
     objective: ObjectiveName = "nonsaturating"
     d_steps: int = Field(1, gt=0, description="discriminator steps per generator step, k")
@@ -35,7 +35,7 @@ class GANConfig(AdversarialConfig):
     """A pair of multilayer perceptrons."""
 
     system: Literal["gan"]
-    hidden: int = Field(512, gt=0)
+    hidden: int = Field(512, gt=0, le=MOST)
     discriminator: Literal["leaky_relu", "maxout"] = "leaky_relu"
     dropout: float = Field(0.0, ge=0, lt=1, description="of the discriminator's hidden units")
 

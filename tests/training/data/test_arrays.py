@@ -76,6 +76,26 @@ def test_names_of_classes(tmp_path: Path) -> None:
         loaded(tmp_path, images=IMAGES, labels=[0, 2, 0, 2], classes=["a", "b"])
 
 
+def test_spellings_of_a_class_in_unicode_are_one_class(tmp_path: Path) -> None:
+    data = loaded(tmp_path, images=IMAGES, labels=["cafe\u0301", "zoo", "caf\u00e9", "zoo"])
+    assert data.classes == ("caf\u00e9", "zoo")
+    assert data.labels is not None
+    assert data.labels.tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("classes", [["a", "a"], ["a", ""], ["a", "  "], ["e\u0301", "\u00e9"]])
+def test_class_names_that_are_blank_or_not_distinct_are_refused(
+    tmp_path: Path, classes: list[str]
+) -> None:
+    with pytest.raises(DataError, match=r"blank name|twice"):
+        loaded(tmp_path, images=IMAGES, labels=[0, 1, 0, 1], classes=classes)
+
+
+def test_control_characters_in_class_names_are_written_as_escapes(tmp_path: Path) -> None:
+    data = loaded(tmp_path, images=IMAGES, labels=["a\x1b[2J", "b\n", "a\x1b[2J", "b\n"])
+    assert data.classes == ("a\\u001b[2J", "b\\u000a")
+
+
 def test_depth_and_size(tmp_path: Path) -> None:
     flat = loaded(tmp_path, images=IMAGES[..., 0])
     assert flat.images.shape == (4, 6, 6, 1)

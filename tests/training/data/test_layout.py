@@ -60,8 +60,8 @@ def test_without_split_folders_there_is_no_test_split() -> None:
 
 
 def test_class_names_are_composed_and_printable() -> None:
-    layout = arrange(paths("cafe\u0301/1", "caf\u00e9/2", "b\udcff/3"), "train")
-    assert layout.classes == ("b\\udcff", "caf\u00e9")
+    layout = arrange(paths("cafe\u0301/1", "caf\u00e9/2", "b\udcff\n/3"), "train")
+    assert layout.classes == ("b\\udcff\\u000a", "caf\u00e9")
     assert layout.labels == [1, 1, 0]
 
 

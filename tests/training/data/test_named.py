@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data import Split, idx_files, load, make_subset
+from training.data import Split, absolute, idx_files, load, make_subset
 from training.data.dataset import fingerprint
 from training.data.download import DownloadFailed
 from training.data.idx import read_content
@@ -214,3 +214,14 @@ def test_the_fingerprint_is_of_everything_that_training_sees() -> None:
     ]
     assert len(set(prints)) == len(prints)
     assert prints[0] == GOLDEN
+
+
+def test_a_source_is_made_absolute_unless_it_is_a_plain_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert absolute("mnist") == "mnist"
+    assert absolute("mnist:files") == f"mnist:{tmp_path / 'files'}"
+    assert absolute("./mnist") == str(tmp_path / "mnist")
+    assert absolute("pictures.zip") == str(tmp_path / "pictures.zip")
+    assert absolute("/else/where") == "/else/where"
