@@ -9,6 +9,10 @@ The path of an export, one hop a file::
                -> build.py        these four, in memory
                -> publish.py      preview, manifest and files, written beside and renamed
 
+A generator that was not trained here comes with a spec (``spec.py``), as a module
+(``own_module.py``: runs its owner's code) or as ONNX (``own_graph.py``: what is taken;
+``own_tail.py``: what is added). ``own.py`` takes both through the same build.py and publish.py.
+
 ``manifest.py`` and ``bundle.py`` are the contract between the writer (this package) and the
 readers (``service``, the TorchServe handler): standard library and pydantic only. ``draw.py``
 turns a role and a seed into an array, and is shared by everybody who needs the same picture:

@@ -6,6 +6,8 @@ does.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +19,7 @@ from export import tables
 from export.bundle import BundleError, find_bundles, load_bundle
 from export.catalogue import find
 from export.errors import ExportError, InvalidChoice, MissingPackage, NotWritable, VerifyFailed
+from export.manifest import Manifest
 
 models = typer.Typer()
 
@@ -25,10 +28,26 @@ Folders = Annotated[
 ]
 Version = Annotated[int | None, typer.Option(help="Of the bundle; the newest by default.")]
 
+Module = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE.py:FUNCTION",
+        help="In the place of a run: a function that returns a torch.nn.Module. Runs it.",
+    ),
+]
+Onnx = Annotated[Path | None, typer.Option(help="In the place of a run: an ONNX file.")]
+SpecFile = Annotated[
+    Path | None,
+    typer.Option(help="With --module or --onnx: YAML that declares what it takes and gives."),
+]
+
 
 def export(
-    run: Annotated[Path, typer.Argument(help="The run folder.")],
     name: Annotated[str, typer.Option(help="The model's name, as requests will say it.")],
+    run: Annotated[Path | None, typer.Argument(help="The run folder.")] = None,
+    module: Module = None,
+    onnx: Onnx = None,
+    spec: SpecFile = None,
     models: Annotated[Path, typer.Option(help="The folder that the service reads.")] = Path(
         "models"
     ),
@@ -37,20 +56,32 @@ def export(
         bool, typer.Option(help="Write the graphs as TorchScript too, beside ONNX.")
     ] = True,
 ) -> None:
-    """Turn a trained run into a bundle; its path is the one line on standard output."""
+    """Turn a run, a module or an ONNX file into a bundle; its path is all of standard output."""
+    if [run, module, onnx].count(None) != 2:
+        raise InvalidChoice("say what to export, one of: a run folder, --module or --onnx")
+    if (spec is None) != (run is not None):
+        raise InvalidChoice("--module and --onnx need --spec; a run takes none")
     try:
+        from export.own import export_graph, export_module
+        from export.own_module import parse_source
         from export.publish import export_bundle
+        from export.spec import load_spec
         from training.run import load_run
     except ModuleNotFoundError as error:
         raise _missing("ganymede export", error, "export,cpu") from error
     console = Console(stderr=True)
-    with console.status("reading the run") as status:
-        bundle = export_bundle(
-            load_run(run), models, name, version, torchscript=torchscript, progress=status.update
-        )
-    if bundle.manifest.parity:
-        console.print(tables.parity_table(bundle.manifest.parity))
-    console.print(tables.files_table(bundle.manifest))
+    with console.status("reading") as status, contextlib.redirect_stdout(sys.stderr):
+        to, progress = (models, name, version), status.update
+        if module is not None and spec is not None:
+            source, theirs = parse_source(module), load_spec(spec)
+            _say(console, f"Running the code of {source.path}: it can do all that you can")
+            bundle = export_module(source, theirs, *to, torchscript=torchscript, progress=progress)
+        elif onnx is not None and spec is not None:
+            bundle = export_graph(onnx, load_spec(spec), *to, progress=progress)
+        else:
+            assert run is not None  # as checked above
+            bundle = export_bundle(load_run(run), *to, torchscript=torchscript, progress=progress)
+    _print_measured(console, bundle.manifest)
     _say(console, f"Serve it: ganymede serve --models {models}")
     typer.echo(bundle.path)
 
@@ -80,9 +111,7 @@ def show_model(
     bundle = load_bundle(find(model, _places(folders), version), verify=False)
     console = Console()
     console.print(tables.manifest_table(bundle))
-    if bundle.manifest.parity:
-        console.print(tables.parity_table(bundle.manifest.parity))
-    console.print(tables.files_table(bundle.manifest))
+    _print_measured(console, bundle.manifest)
     _say(console, str(bundle.path))
 
 
@@ -153,6 +182,12 @@ def sample(
     except OSError as error:
         raise NotWritable(f"cannot write {out}: {error.strerror or error}") from error
     typer.echo(out)
+
+
+def _print_measured(console: Console, manifest: Manifest) -> None:
+    if manifest.parity:
+        console.print(tables.parity_table(manifest.parity))
+    console.print(tables.files_table(manifest))
 
 
 def _places(folders: Sequence[Path] | None) -> list[Path]:

@@ -4,6 +4,10 @@ The tree; each message says what to change::
 
     ExportError
       x NotServable         no way is known to serve what this run trained
+      x SpecInvalid         a spec is not YAML, or declares what cannot be
+      x SpecMismatch        a network or graph is not what its spec declares
+      x ModuleFailed        a user's file cannot be run, or makes no network
+      x GraphRefused        an ONNX file holds what no bundle may
       x ConversionFailed    torch could not turn the generator into a portable graph
       x ParityError         the exported graph is not the trained generator, or rows mix
       x RuntimeFailed       ONNX Runtime cannot load or run a graph
@@ -26,6 +30,22 @@ class ExportError(Exception):
 
 class NotServable(ExportError):
     """No way is known to serve what this run trained."""
+
+
+class SpecInvalid(ExportError):
+    """A spec is not YAML, or declares what cannot be."""
+
+
+class SpecMismatch(ExportError):
+    """A network or graph is not what its spec declares."""
+
+
+class ModuleFailed(ExportError):
+    """A user's file cannot be run, or makes no network."""
+
+
+class GraphRefused(ExportError):
+    """An ONNX file holds what no bundle may."""
 
 
 class ConversionFailed(ExportError):

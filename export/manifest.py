@@ -192,10 +192,13 @@ class File(Frozen):
 
 
 class Parity(Frozen):
-    """How far the exported graphs are from the eager generator, worst case over ``batches``."""
+    """How far the exported graphs are from the eager generator, worst case over ``batches``.
+
+    An ONNX file that was brought along has no other implementation: None, and rows alone count.
+    """
 
     batches: tuple[int, ...]
-    onnx_max_abs: float  # float output before quantisation
+    onnx_max_abs: float | None  # float output before quantisation
     torchscript_max_abs: float | None
     max_levels: int  # of 255, after quantisation
     pixels_differing: float  # share of uint8 values that differ at all
@@ -210,15 +213,15 @@ class Licence(Frozen):
 
 
 class Provenance(Frozen):
-    """How to make this bundle again."""
+    """How to make this bundle again; None is not known, of a generator not trained here."""
 
     preset: str
     system: str
     dataset: str
-    dataset_fingerprint: str
-    dataset_images: int
-    images_seen: int
-    seed: int
+    dataset_fingerprint: str | None
+    dataset_images: int | None
+    images_seen: int | None
+    seed: int | None
     git_commit: str | None
     config: dict[str, Any]
     versions: dict[str, str]

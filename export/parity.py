@@ -206,29 +206,33 @@ def check_same(who: str, run: Run, trials: Sequence[Trial]) -> Deviation:
 class Findings:
     """What was measured of one graph, or the worst of several."""
 
-    onnx: Deviation
+    onnx: Deviation | None  # None: ONNX is what the generator came as
     torchscript: Deviation | None
     rows: Deviation  # of ONNX Runtime, the one that serves
 
     def __or__(self, other: Findings) -> Findings:
-        scripts = [one for one in (self.torchscript, other.torchscript) if one is not None]
         return Findings(
-            self.onnx | other.onnx,
-            functools.reduce(operator.or_, scripts) if scripts else None,
+            _worst(self.onnx, other.onnx),
+            _worst(self.torchscript, other.torchscript),
             self.rows | other.rows,
         )
 
     def record(self) -> Parity:
         """The same for the manifest."""
-        both = [one for one in (self.onnx, self.torchscript) if one is not None]
+        both = [one for one in (self.onnx, self.torchscript) if one is not None] or [self.rows]
         return Parity(
             batches=BATCHES,
-            onnx_max_abs=self.onnx.max_abs,
+            onnx_max_abs=self.onnx.max_abs if self.onnx else None,
             torchscript_max_abs=self.torchscript.max_abs if self.torchscript else None,
             max_levels=max(one.max_levels for one in both),
             pixels_differing=max(one.share for one in both),
             row_max_abs=self.rows.max_abs,
         )
+
+
+def _worst(*measured: Deviation | None) -> Deviation | None:
+    known = [one for one in measured if one is not None]
+    return functools.reduce(operator.or_, known) if known else None
 
 
 def measure(

@@ -1,4 +1,4 @@
-"""From a trained run to a bundle in a models folder, or to nothing at all.
+"""From a trained run, or whatever was built, to a bundle in a models folder, or to nothing at all.
 
 Everything is built and checked in memory. What passed is written into a hidden folder beside its
 place, the manifest last, and the whole is renamed: no reader ever sees a part of a bundle, and an
@@ -15,6 +15,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,17 @@ from pydantic import TypeAdapter, ValidationError
 from export.build import Built, Progress, build
 from export.bundle import Bundle, write_manifest
 from export.errors import BundleExists, InvalidChoice, NotWritable
-from export.manifest import File, Graph, Label, Manifest, Name
+from export.manifest import (
+    File,
+    Graph,
+    Label,
+    Licence,
+    Manifest,
+    Name,
+    Provenance,
+    Size,
+    Task,
+)
 from export.preview import draw_preview
 from export.provenance import licence, provenance
 from export.rows import sizes
@@ -65,25 +76,55 @@ def export_bundle(
         graph: build(servable, offered.size, torchscript=torchscript, progress=progress)
         for graph, servable in offered.graphs.items()
     }
-    graphs = {graph: _declare(graph, offered, built[graph]) for graph in built}
-    files = dict(_graph_files(graphs, built))
-    if "generate" in offered.tasks:
+    draft = Draft(
+        graphs=built,
+        tasks=offered.tasks,
+        size=offered.size,
+        description=describe(run, offered),
+        licence=licence(run.dataset),
+        provenance=provenance(run),
+    )
+    return publish(draft, models, name, version, progress)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A bundle but for its name, version and place."""
+
+    graphs: Mapping[str, Built]
+    tasks: Mapping[Task, str]
+    size: Size
+    description: str
+    licence: Licence
+    provenance: Provenance
+
+
+def publish(draft: Draft, models: Path, name: str, version: int, progress: Progress) -> Bundle:
+    """Write ``<models>/<name>/<version>`` of what was built and checked.
+
+    Raises:
+        BundleExists, NotWritable.
+    """
+    graphs = {graph: _declare(graph, built) for graph, built in draft.graphs.items()}
+    files = dict(_graph_files(graphs, draft.graphs))
+    if "generate" in draft.tasks:
         progress("drawing the preview")
-        files[PREVIEW] = _preview(offered, built)
+        files[PREVIEW] = _preview(draft)
+    findings = (one.findings for one in draft.graphs.values())
     manifest = Manifest(
         name=name,
         version=version,
         created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
-        description=describe(run, offered),
-        tasks=dict(offered.tasks),
+        description=draft.description,
+        tasks=dict(draft.tasks),
         graphs=graphs,
-        size=offered.size,
+        size=draft.size,
         files={path: _fingerprint(content) for path, content in files.items()},
         preview=PREVIEW if PREVIEW in files else None,
-        opset=max(one.opset for one in built.values()),
-        parity=functools.reduce(operator.or_, (one.findings for one in built.values())).record(),
-        licence=licence(run.dataset),
-        provenance=provenance(run),
+        opset=max(one.opset for one in draft.graphs.values()),
+        parity=functools.reduce(operator.or_, findings).record(),
+        licence=draft.licence,
+        provenance=draft.provenance,
     )
     return place(models, manifest, files)
 
@@ -172,11 +213,10 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(stream.fileno())
 
 
-def _declare(name: str, offered: Offer, built: Built) -> Graph:
-    servable = offered.graphs[name]
+def _declare(name: str, built: Built) -> Graph:
     return Graph(
-        inputs=servable.inputs,
-        outputs=servable.outputs,
+        inputs=built.inputs,
+        outputs=built.outputs,
         onnx=f"{name}.onnx",
         torchscript=f"{name}.pt" if built.torchscript is not None else None,
     )
@@ -192,10 +232,9 @@ def _graph_files(
             yield graph.torchscript, content
 
 
-def _preview(offered: Offer, built: Mapping[str, Built]) -> bytes:
-    name = offered.tasks["generate"]
-    declared = offered.graphs[name].inputs, offered.graphs[name].outputs
-    return draw_preview(Generator(built[name].run, *declared, *sizes(offered.size)[0]))
+def _preview(draft: Draft) -> bytes:
+    built = draft.graphs[draft.tasks["generate"]]
+    return draw_preview(Generator(built.run, built.inputs, built.outputs, *sizes(draft.size)[0]))
 
 
 def _fingerprint(content: bytes) -> File:

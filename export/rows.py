@@ -42,8 +42,19 @@ def cut(rows: Rows, start: int, stop: int) -> Rows:
 
 
 def sizes(size: Size) -> tuple[tuple[int, int], ...]:
-    """The [height, width] at which a bundle is checked, in pixels; the first is its usual one."""
+    """The [height, width] of a bundle's usual pictures, in pixels; the first is the most usual."""
     return ((size.height, size.width),) if isinstance(size, FixedSize) else size.warm
+
+
+def tried_sizes(size: Size) -> tuple[tuple[int, int], ...]:
+    """The [height, width] at which an export is checked: with the smallest, and one not square."""
+    if isinstance(size, FixedSize):
+        return sizes(size)
+    smallest, next_to_it = size.examples()[0][0], size.examples()[0][0] + size.stride
+    tried = [*size.warm, (smallest, smallest)]
+    if next_to_it <= size.max_side and smallest * next_to_it <= size.max_pixels:
+        tried.append((smallest, next_to_it))
+    return tuple(dict.fromkeys(tried))
 
 
 def row_shape(entry: Input, height: int, width: int) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from export.bundle import Bundle, BundleError, load_bundle
-from export.manifest import FixedSize, Graph, Input, Label, Manifest, Parity, Scalar
+from export.manifest import FixedSize, Graph, Input, Label, Manifest, Parity, Provenance, Scalar
 from export.parity import FLOAT_LIMIT, LEVEL_LIMIT, SHARE_LIMIT
 
 
@@ -17,7 +17,8 @@ def parity_table(parity: Parity) -> Table:
     """Each measurement beside its limit."""
     limit = _float(FLOAT_LIMIT)
     table = Table("largest difference", "measured", "limit")
-    table.add_row("ONNX Runtime, before quantisation", _float(parity.onnx_max_abs), limit)
+    if parity.onnx_max_abs is not None:
+        table.add_row("ONNX Runtime, before quantisation", _float(parity.onnx_max_abs), limit)
     if parity.torchscript_max_abs is not None:
         table.add_row("TorchScript, before quantisation", _float(parity.torchscript_max_abs), limit)
     table.add_row("levels of 255", str(parity.max_levels), str(LEVEL_LIMIT))
@@ -96,9 +97,7 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "pictures", _size(manifest)
     yield "licence", f"{manifest.licence.name}. {manifest.licence.attribution}"
     if made := manifest.provenance:
-        yield "system", f"{made.system}, preset {made.preset}, seed {made.seed}"
-        seen = f"{made.dataset_images:,} images; {made.images_seen:,} seen"
-        yield "trained on", f"{made.dataset}, {seen}"
+        yield from _training(made)
         yield "commit", made.git_commit or "unknown"
         yield "versions", ", ".join(f"{name} {number}" for name, number in made.versions.items())
     for quality in manifest.quality:
@@ -107,6 +106,16 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
         yield "diagnosis", f"{manifest.diagnosis.verdict} {manifest.diagnosis.detail}"
     yield "opset", str(manifest.opset)
     yield "exported", manifest.created_utc
+
+
+def _training(made: Provenance) -> Iterator[tuple[str, str]]:
+    if made.images_seen is None or made.dataset_images is None:
+        yield "system", f"{made.system}, trained elsewhere"
+        yield "trained on", made.dataset or "unknown"
+    else:
+        yield "system", f"{made.system}, preset {made.preset}, seed {made.seed}"
+        seen = f"{made.dataset_images:,} images; {made.images_seen:,} seen"
+        yield "trained on", f"{made.dataset}, {seen}"
 
 
 def _size(manifest: Manifest) -> str:

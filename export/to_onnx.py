@@ -21,6 +21,7 @@ from export.errors import ConversionFailed
 from export.manifest import FreeSize, Input, Size
 from export.rows import row_shape, sizes, varied_rows
 from export.servable import FLOAT, Probe, Servable
+from export.walk import graphs, nodes
 
 OPSET = 20  # read by ONNX Runtime 1.17 and later
 
@@ -63,7 +64,7 @@ def to_onnx(servable: Servable, size: Size) -> onnx.ModelProto:
         ) from error
     assert exported is not None  # it is None only when torch writes the file itself
     model = exported.model_proto
-    _strip(model)
+    strip(model)
     _name_batch(model)
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -97,21 +98,18 @@ def _free_axes(entry: Input, size: Size) -> dict[int, object]:
     return axes
 
 
-def _strip(model: onnx.ModelProto) -> None:
-    """Remove what the exporter noted for its own developers; paths of this machine are in it."""
-    model.doc_string = ""
-    del model.metadata_props[:]
-    for graph in (model.graph, *model.functions):
-        graph.doc_string = ""
-        del graph.metadata_props[:]
-        del graph.value_info[:]
-        for node in graph.node:
-            node.doc_string = ""
-            del node.metadata_props[:]
-    tensors = (*model.graph.input, *model.graph.output, *model.graph.initializer)
-    for tensor in tensors:
-        tensor.doc_string = ""
-        del tensor.metadata_props[:]
+def strip(model: onnx.ModelProto) -> None:
+    """Remove what an exporter notes for its developers; paths of the machine are in it."""
+    for owner in (model, *model.functions, *graphs(model), *nodes(model)):
+        owner.doc_string = ""
+        del owner.metadata_props[:]
+    for part in (*model.functions, *graphs(model)):
+        del part.value_info[:]
+    for graph in graphs(model):
+        del graph.quantization_annotation[:]
+        for tensor in (*graph.input, *graph.output, *graph.initializer):
+            tensor.doc_string = ""
+            del tensor.metadata_props[:]
 
 
 def _name_batch(model: onnx.ModelProto) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
 
 from export.errors import ConversionFailed
 
@@ -23,10 +24,11 @@ def to_torchscript(module: nn.Module, rows: tuple[Tensor, ...]) -> bytes:
     traced = io.BytesIO()
     try:
         with _without_deprecation(), torch.no_grad():
-            # Parity checks more than the tracer's own check does.
+            # Parity checks more than the tracer's own check and its warnings do.
+            warnings.simplefilter("ignore", TracerWarning)
             script = torch.jit.trace(module, rows, check_trace=False)  # type: ignore[no-untyped-call]
             torch.jit.save(script, traced)
-    except RuntimeError as error:
+    except Exception as error:  # whatever a network raises when it is traced
         reason = str(error).strip().partition("\n")[0]
         raise ConversionFailed(
             f"torch cannot trace the generator: {reason} (--no-torchscript leaves it out)"

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 from export.bundle import Bundle, load_bundle
-from export.dimension import resolve_shape
+from export.declared import fault, finished
 from export.errors import VerifyFailed
-from export.manifest import Graph, ImageOutput, Output, ScoreOutput
+from export.manifest import Graph
 from export.parity import Case, check_rows, deviation
 from export.preview import layouts
 from export.rows import Run, sizes, varied_rows
@@ -45,24 +45,11 @@ def verify(path: Path) -> Iterator[str]:
 
 
 def _check_outputs(name: str, graph: Graph, run: Run, bundle: Bundle) -> None:
-    height, width = sizes(bundle.manifest.size)[0]
-    given = run(varied_rows(graph.inputs, range(_ROWS), height, width))
-    for output in graph.outputs:
-        if output.name not in given:
-            raise VerifyFailed(f"graph {name} has no output {output.name!r}, only {list(given)}")
-        array, shape = given[output.name], (_ROWS, *_row_shape(output, height, width))
-        dtype = np.uint8 if isinstance(output, ImageOutput) else np.float32
-        if array.shape != shape or array.dtype != dtype:
-            raise VerifyFailed(
-                f"output {output.name!r} of graph {name} is {array.dtype} {list(array.shape)}, "
-                f"declared as {np.dtype(dtype)} {list(shape)}: export the run again"
-            )
-
-
-def _row_shape(output: Output, height: int, width: int) -> tuple[int, ...]:
-    if isinstance(output, ImageOutput):
-        return (height, width, output.channels)
-    return () if isinstance(output, ScoreOutput) else resolve_shape(output.shape, height, width)
+    size = sizes(bundle.manifest.size)[0]
+    given = run(varied_rows(graph.inputs, range(_ROWS), *size))
+    expected = {output.name: finished(output, *size) for output in graph.outputs}
+    if what := fault(expected, given, _ROWS):
+        raise VerifyFailed(f"graph {name}: {what}: export it again")
 
 
 def _check_preview(bundle: Bundle, run: Run) -> str:

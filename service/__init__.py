@@ -12,6 +12,7 @@ The hops of a request, each in a file of its own::
     fitting       the size of a picture -> a size that the model takes     422
     planning      what is asked for -> a plan that the graph can answer    422
     inputs        a plan -> rows, by the role of each input
+    engine        will they be in time? (cost, lanes, faults)              429 503
     batcher       requests -> batches                                      429 504
     session       batches -> ONNX Runtime -> rows                          500
     replies       rows -> images (the codecs; png) -> the body of the reply

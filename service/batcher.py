@@ -4,6 +4,8 @@ Batches form while the device is busy; an idle one starts at once, without a tim
 free, the next batch is the oldest turn of the priority that is due, and what may share a batch
 with it. Behind the lanes of the device there is one more place, for when a full batch waits, which
 nothing would gain by waiting longer: it is handed to ``run`` ahead, to be put together meanwhile.
+Where one run may spread over the whole device, few rows that have it to themselves are given to
+``run_alone``; nothing starts beside them.
 
 Invariants, each with a test of that name in ``tests/service/test_batcher.py``:
 
@@ -11,6 +13,8 @@ Invariants, each with a test of that name in ``tests/service/test_batcher.py``:
 - an idle model starts at once, and batches form while it is busy;
 - a batch holds whole rows of one key, and at most ``max_batch_rows``;
 - a large item is split, and its parts are joined in order;
+- idle lanes share what waits;
+- few rows that have the device to themselves run alone, and nothing beside them;
 - the items of a priority take turns, oldest first;
 - bulk gets at least one batch in eight while it waits;
 - a cancelled or expired item is never run (what was handed to ``run`` before is dropped after);
@@ -27,7 +31,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence, Sized
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 Priority = Literal["interactive", "bulk"]
@@ -62,6 +66,20 @@ class Done(Generic[R]):
     parts: list[R]
     queued_s: float
     ran_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Batch(Generic[P]):
+    """A batch that has ended: its parts, and how many runs and parts of it failed.
+
+    ``ran_s`` is the time that it kept a lane, its retries included.
+    """
+
+    parts: list[P]
+    ran_s: float
+    alone: bool
+    failed_runs: int
+    failed_parts: int
 
 
 @dataclass(eq=False, slots=True)
@@ -104,6 +122,17 @@ class _Part(NamedTuple):
             item.end()
 
 
+@dataclass(eq=False, slots=True)
+class _Run:
+    """A batch at one place: ``since`` is when a lane was free for it."""
+
+    since: float
+    parts: list[_Part]
+    alone: bool
+    failed_runs: int = 0
+    failed_parts: int = 0
+
+
 class _Ring(OrderedDict[int, _Item]):
     """The waiting items of one priority and key, by turn."""
 
@@ -127,14 +156,15 @@ class _Queue:
         ring[item.turn] = item
         self._count(ring, item, 1)
 
-    def remove(self, item: _Item) -> None:
-        """Take an item out, if it waits."""
+    def remove(self, item: _Item) -> bool:
+        """Take an item out, and tell whether it waited."""
         ring = self._rings[item.priority].get(item.key)
         if ring is None or ring.pop(item.turn, None) is None:
-            return
+            return False
         self._count(ring, item, -1)
         if not ring:
             del self._rings[item.priority][item.key]
+        return True
 
     def _count(self, ring: _Ring, item: _Item, sign: int) -> None:
         rows = sign * (item.size - item.taken)
@@ -148,6 +178,28 @@ class _Queue:
         if bulk and (not rings or self._bulk_passed_over >= INTERACTIVE_PER_BULK):
             rings = bulk
         return min(rings.values(), key=lambda ring: next(iter(ring)))
+
+    def rows_ahead(self, size: int, priority: Priority, max_rows: int) -> int:
+        """About how many of the rows that wait would run before ``size`` new ones have."""
+        other: Priority = "bulk" if priority == "interactive" else "interactive"
+        rows, items = self._waiting(priority)
+        other_rows, _ = self._waiting(other)
+        turn_rows = max(1, max_rows // TURNS_PER_BATCH)
+        rounds = -(-size // turn_rows)
+        ahead = min(rows, items * rounds * turn_rows)
+        if priority == "interactive":
+            return ahead + min(other_rows, (ahead + size) // INTERACTIVE_PER_BULK)
+        return ahead + min(other_rows, (ahead + size) * INTERACTIVE_PER_BULK)
+
+    def _waiting(self, priority: Priority) -> tuple[int, int]:
+        """The rows and the items of a priority."""
+        rings = self._rings[priority].values()
+        return sum(ring.rows for ring in rings), sum(len(ring) for ring in rings)
+
+    def oldest(self) -> float | None:
+        """When the item came that has waited for longest; looks at all of them."""
+        rings = [ring for by_key in self._rings.values() for ring in by_key.values()]
+        return min((item.arrived for ring in rings for item in ring.values()), default=None)
 
     def take(self, max_rows: int, now: float) -> list[_Part]:
         """The next batch, when anything waits; empty if all whose turn it was had expired."""
@@ -187,7 +239,14 @@ class Batcher(Generic[P, R]):
         max_wait_s: longest that rows wait for company while the device is idle; 0 sets no timer.
         lanes: runs that the device computes at once. One more may be called ahead, with a full
             batch, and has to wait for its turn itself.
+        run_alone: like ``run``, and uses the whole device; without it nothing runs alone.
+        alone_rows: most rows that are given to ``run_alone``.
+        told: called after each batch.
+        withdrawn: called with the rows that were accepted and are never handed to ``run``, as
+            their caller went away or their deadline passed.
         clock: of deadlines, and of the times in Done.
+
+    ``max_batch_rows`` may be set while it works.
     """
 
     def __init__(
@@ -199,15 +258,21 @@ class Batcher(Generic[P, R]):
         max_queue_bytes: int,
         max_wait_s: float = 0.0,
         lanes: int = 1,
+        run_alone: Callable[[Sequence[P]], Awaitable[Sequence[R]]] | None = None,
+        alone_rows: int = 0,
+        told: Callable[[Batch[P]], None] = lambda batch: None,
+        withdrawn: Callable[[int], None] = lambda rows: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if min(max_batch_rows, max_queue_rows, max_queue_bytes, lanes) < 1 or max_wait_s < 0:
             raise ValueError("limits and lanes must be positive, and max_wait_s not negative")
-        self._run, self._lanes, self._clock = run, lanes, clock
-        self._max_batch_rows, self._max_wait_s = max_batch_rows, max_wait_s
+        self._run, self._run_alone, self._lanes, self._clock = run, run_alone, lanes, clock
+        self._alone_rows = alone_rows if run_alone is not None else 0
+        self._told, self._withdrawn = told, withdrawn
+        self.max_batch_rows, self._max_wait_s = max_batch_rows, max_wait_s
         self._max_queue_rows, self._max_queue_bytes = max_queue_rows, max_queue_bytes
         self._queue = _Queue()
-        self._running: dict[int, float] = {}  # place -> when a lane was free for its batch
+        self._running: dict[int, _Run] = {}  # by place, oldest first
         self._idle: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None  # while it runs, only full batches start
         self._closing = False
@@ -218,6 +283,37 @@ class Batcher(Generic[P, R]):
     def waiting_rows(self) -> int:
         """Rows that were accepted and not yet handed to ``run``."""
         return self._queue.rows
+
+    @property
+    def oldest_wait_s(self) -> float:
+        """How long the oldest of the waiting items has waited; 0 when nothing waits."""
+        oldest = self._queue.oldest()
+        return 0.0 if oldest is None else self._clock() - oldest
+
+    def rows_ahead(self, size: int, priority: Priority) -> float:
+        """About how many rows would be computed before ``size`` rows that came now.
+
+        A batch on a lane is taken as half done, which it is on average.
+        """
+        if not self._running and not self._queue.rows:
+            return 0.0
+        runs = [sum(len(part.rows) for part in run.parts) for run in self._running.values()]
+        handed_rows = sum(runs[: self._lanes]) / 2 + sum(runs[self._lanes :])
+        return handed_rows + self._queue.rows_ahead(size, priority, self.max_batch_rows)
+
+    def overdue_s(self, least_s: float, limit_s: Callable[[Sequence[P]], float]) -> float:
+        """The time of a run on a lane that takes longer than both limits; 0 when none does.
+
+        Args:
+            least_s: for any run.
+            limit_s: for a run of these parts; not asked before ``least_s``.
+        """
+        now = self._clock()
+        for run in islice(self._running.values(), self._lanes):
+            ran_s = now - run.since
+            if ran_s > least_s and ran_s > limit_s([part.rows for part in run.parts]):
+                return ran_s
+        return 0.0
 
     @property
     def alive(self) -> bool:
@@ -245,10 +341,13 @@ class Batcher(Generic[P, R]):
         done: asyncio.Future[Exception | None] = self._loop.create_future()
         item = _Item(rows, len(rows), nbytes, key, priority, deadline, self._clock(), done)
         self._accept(item)
+        error = None
         try:
             error = await done
         finally:
             self._queue.remove(item)  # still there if this call was cancelled, or a part failed
+            if item.taken < item.size and (done.cancelled() or isinstance(error, Expired)):
+                self._withdrawn(item.size - item.taken)
         if error is not None:
             raise error
         stay_s = self._clock() - item.arrived
@@ -284,15 +383,11 @@ class Batcher(Generic[P, R]):
                 if not self._startable():
                     self._idle.append(waiter := self._loop.create_future())
                     await waiter
-                elif parts := self._queue.take(self._max_batch_rows, self._clock()):
-                    self._running[place] = self._clock()
+                elif parts := self._start(place):
                     self._wake()  # another place may have enough to do
                     await self._execute(parts, place)
                     parts = []  # while nothing comes, hold nothing
-                    order = list(self._running)
-                    del self._running[place]
-                    if place in order[: self._lanes] and len(order) > self._lanes:
-                        self._running[order[self._lanes]] = self._clock()  # it has moved up
+                    self._end(place)
         except BaseException:  # this task was cancelled: nobody may wait for ever
             self._closing = True
             while self._queue.rows:
@@ -305,12 +400,44 @@ class Batcher(Generic[P, R]):
 
     def _startable(self) -> bool:
         """A free lane takes what waits; the place behind the lanes takes a full batch only."""
-        free_lanes = self._lanes - len(self._running)
+        free_lanes = self._free_lanes()
         if free_lanes < 0 or not self._queue.rows:
             return False
         if free_lanes > 0 and (self._timer is None or self._closing):
             return True
-        return self._queue.first_ring().rows >= self._max_batch_rows
+        return self._queue.first_ring().rows >= self.max_batch_rows
+
+    def _free_lanes(self) -> int:
+        """0 leaves the place behind the lanes, and less leaves nothing."""
+        if any(run.alone for run in self._running.values()):
+            return -1
+        return self._lanes - len(self._running)
+
+    def _start(self, place: int) -> list[_Part]:
+        """What this place runs next; empty if all whose turn it was had expired."""
+        queue, ring, free_lanes = self._queue, self._queue.first_ring(), self._free_lanes()
+        alone = not self._running and ring.rows == queue.rows <= self._alone_rows
+        max_rows = self.max_batch_rows
+        if free_lanes > 1 and not alone:
+            max_rows = min(max_rows, -(-ring.rows // free_lanes))
+        parts = queue.take(max_rows, self._clock())
+        if parts:
+            self._running[place] = _Run(self._clock(), parts, alone)
+        return parts
+
+    def _end(self, place: int) -> None:
+        """Give up a lane: what was handed over ahead moves up."""
+        order = list(self._running)
+        run = self._running.pop(place)
+        if place in order[: self._lanes] and len(order) > self._lanes:
+            self._running[order[self._lanes]].since = self._clock()
+        ran_s = self._clock() - run.since
+        rows = [part.rows for part in run.parts]
+        try:
+            self._told(Batch(rows, ran_s, run.alone, run.failed_runs, run.failed_parts))
+        except Exception as error:
+            what = {"message": "telling of a batch failed", "exception": error}
+            self._loop.call_exception_handler(what)
 
     def _wake(self) -> None:
         """Let one idle place look again, if there is something for it to do."""
@@ -329,8 +456,10 @@ class Batcher(Generic[P, R]):
         parts = [part for part in parts if not part.item.done.done()]
         if not parts:
             return
+        state = self._running[place]
+        run = self._run_alone if state.alone and self._run_alone is not None else self._run
         try:
-            results = await self._run([part.rows for part in parts])
+            results = await run([part.rows for part in parts])
             if len(results) != len(parts):
                 raise ValueError(f"run gave {len(results)} results for {len(parts)} parts")
         except BaseException as error:
@@ -339,10 +468,11 @@ class Batcher(Generic[P, R]):
                 raise  # this task itself is told to end
             cause = error
         else:
-            ran_s = self._clock() - self._running[place]
+            ran_s = self._clock() - state.since
             for part, result in zip(parts, results, strict=True):
                 part.finish(result, ran_s)
             return
+        state.failed_runs += 1
         if len(parts) > 1:
             middle = len(parts) // 2
             await self._execute(parts[:middle], place)
@@ -350,4 +480,5 @@ class Batcher(Generic[P, R]):
         else:
             failure = RunFailed(f"{type(cause).__name__}: {cause}")
             failure.__cause__ = cause
+            state.failed_parts += 1
             parts[0].item.end(failure)

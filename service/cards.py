@@ -10,11 +10,12 @@ from urllib.parse import quote
 
 from export.manifest import Label, Scalar
 from service.config import ServiceConfig
+from service.engine import Engine
 from service.errors import ServiceError, UnknownModel
 from service.model import Model
 from service.replies import Reply, matches
 from service.repository import Repository
-from service.schemas import ModelCard, ModelList, ModelPage
+from service.schemas import ModelCard, ModelList, ModelPage, RunCost, Schedule
 
 
 def model_list(repository: Repository, config: ServiceConfig, root_path: str) -> ModelList:
@@ -41,7 +42,27 @@ def model_page(repository: Repository, name: str, version: int | None, root_path
     chosen = repository.get(name, version)
     versions = [model for model in repository.models() if model.manifest.name == name]
     card = _card(chosen, versions, _default_name(repository), root_path)
-    return ModelPage(**card, manifest=chosen.manifest.model_dump(mode="json"))
+    schedule = {name: _schedule(engine) for name, engine in chosen.engines.items()}
+    manifest = chosen.manifest.model_dump(mode="json")
+    return ModelPage(**card, schedule=schedule, manifest=manifest)
+
+
+def _schedule(engine: Engine) -> Schedule:
+    layout = engine.layout
+    costs = [
+        RunCost(lanes=lanes.count, threads=lanes.threads, row_elements=work, rows=rows, seconds=s)
+        for lanes, table in engine.costs.items()
+        for work, column in table.columns().items()
+        for rows, s in column.items()
+    ]
+    return Schedule(
+        lanes=layout.busy.count,
+        threads=layout.busy.threads,
+        max_batch_rows=engine.batcher.max_batch_rows,
+        alone_threads=layout.alone.threads if layout.alone else None,
+        alone_rows=layout.alone_rows,
+        costs=costs,
+    )
 
 
 def preview(model: Model, known_tags: str | None) -> Reply:

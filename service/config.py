@@ -105,13 +105,16 @@ class ServiceConfig(BaseSettings):
         "auto", description="auto is CUDA where it works, else CPU; cuda refuses to start without."
     )
     threads: Annotated[int | None, Auto] = Field(
-        None, ge=1, description="Threads of one inference; auto is the cores granted (cgroup)."
+        None, ge=1, description="Threads of one inference; auto is measured (cores of the cgroup)."
+    )
+    lanes: Annotated[int | None, Auto] = Field(
+        None, ge=1, description="Inferences of one graph at once on the CPU; auto is measured."
     )
     max_batch_rows: Annotated[int | None, Auto] = Field(
         None,
         ge=1,
         le=1024,
-        description="Most images in one inference; auto is 16 (CPU), 64 (CUDA).",
+        description="Most images in one inference; auto is measured, to 16 (CPU) or 64 (CUDA).",
     )
     max_wait_s: float = Field(
         0.0, ge=0, le=10, description="Seconds that an idle model waits for company; 0 is best."
@@ -125,13 +128,23 @@ class ServiceConfig(BaseSettings):
         le=89_000_000,  # what Pillow itself takes for a decompression bomb begins just above
         description="Most pixels of an uploaded picture, checked before decoding.",
     )
-    timeout_s: float = Field(30.0, gt=0, description="Deadline of a request, in seconds.")
+    timeout_s: float = Field(
+        30.0, gt=0, description="Deadline of a request that sets none, in seconds."
+    )
+    max_timeout_s: float = Field(
+        300.0, gt=0, description="Longest deadline that a request may set, in seconds."
+    )
     queue_images: int = Field(1024, ge=1, description="Most images waiting for one model.")
     queue_bytes: int = Field(
         256 * MiB, ge=1024, description="Most bytes of input waiting for one model."
     )
     cache_bytes: int = Field(
         64 * MiB, ge=0, description="Most bytes of finished replies kept for repeats; 0 keeps none."
+    )
+    queue_s: Annotated[float | None, Auto] = Field(
+        None,
+        gt=0,
+        description="Longest predicted wait for a model, in seconds; auto is until the deadline.",
     )
     drain_s: float = Field(
         20.0, ge=0, description="Seconds given to accepted requests when the service stops."

@@ -193,6 +193,14 @@ def _form_properties(schema: type[BaseModel]) -> dict[str, dict[str, Any]]:
     return found
 
 
+_TIMEOUT = {
+    "name": "X-Request-Timeout",
+    "in": "header",
+    "description": "seconds after which no answer is wanted",
+    "schema": {"type": "number", "exclusiveMinimum": 0},
+}
+
+
 def _upload(schema: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
     """The three kinds of body that bring a picture, and the query that goes with the second."""
     properties = _form_properties(schema)
@@ -206,7 +214,10 @@ def _upload(schema: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
     parameters = _query_parameters(schema)
     for parameter in parameters:
         parameter["description"] += " (here only when the body is the picture itself)"
-    return {"requestBody": {"required": True, "content": content}, "parameters": parameters}
+    return {
+        "requestBody": {"required": True, "content": content},
+        "parameters": [*parameters, _TIMEOUT],
+    }
 
 
 _BUSY = (QueueFull, DeadlineUnmeetable, InferenceFailed, NotReady, DeadlineExceeded)
@@ -215,14 +226,14 @@ _OPERATIONS: dict[str, dict[str, Any]] = {
     "generate_images": {
         "summary": "Generate pictures",
         "tags": ["pictures"],
-        "openapi_extra": _request_body(),
+        "openapi_extra": _request_body() | {"parameters": [_TIMEOUT]},
         "responses": _pictures("application/json", "application/zip", "multipart/mixed")
         | _refusals(UnknownModel, InvalidInput, *_READING, *_BUSY),
     },
     "generate_file": {
         "summary": "Generate pictures by a plain URL",
         "tags": ["pictures"],
-        "openapi_extra": {"parameters": _query_parameters()},
+        "openapi_extra": {"parameters": [*_query_parameters(), _TIMEOUT]},
         "responses": _pictures() | _refusals(UnknownModel, TooLarge, InvalidInput, *_BUSY),
     },
     "translate_image": {

@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import ParamSpec, TypeVar
 
 from export.manifest import Graph, ImageOutput, Manifest, Task
+from service.batcher import Priority
 from service.cache import ReplyCache
 from service.config import ServiceConfig
 from service.errors import DeadlineExceeded, InvalidInput, TooLarge
@@ -26,7 +27,7 @@ from service.negotiation import Form
 from service.planning import plan
 from service.replies import Facts, Rendered, Reply, matches, render
 from service.rows import Rows
-from service.schemas import GenerateRequest, ModelQuery, PicturesQuery
+from service.schemas import GenerateRequest, ModelQuery, PicturesQuery, Urgency
 
 # Above these the work leaves the event loop. A thread costs 0.05 ms when the machine is idle, more
 # when it is not, and small pictures hold the interpreter lock for most of their time anyhow.
@@ -61,6 +62,7 @@ class Conditions:
     plain_url: bool = False  # GET: caches may keep the reply
     head_only: bool = False
     known_tags: str | None = None  # If-None-Match
+    timeout_s: float | None = None  # X-Request-Timeout
     while_wanted: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
     """Surrounds what takes long, and cancels it when the client goes away."""
 
@@ -109,7 +111,7 @@ async def generate(
         progress.cache = "hit"
     else:
         async with conditions.while_wanted():
-            job = _Job(task, model, facts, config, progress)
+            job = _Job(task, model, facts, config, progress, *urgency(request, conditions, config))
             rendered = await _make_or_wait(key, job, cache)
     headers["Content-Type"] = rendered.content_type
     headers["Server-Timing"] = server_timing(progress)
@@ -125,12 +127,17 @@ class _Job:
     facts: Facts
     config: ServiceConfig
     progress: Progress
+    timeout_s: float
+    priority: Priority
 
 
 async def _make_or_wait(key: str | None, job: _Job, cache: ReplyCache[Rendered]) -> Rendered:
-    """Make the reply, unless another request with the same key does."""
-    timeout_s, progress = job.config.timeout_s, job.progress
-    if key is None:
+    """Make the reply, unless another request with the same key does.
+
+    Bulk makes its own: nobody interactive shall wait for one that waits for everybody.
+    """
+    timeout_s, progress = job.timeout_s, job.progress
+    if key is None or job.priority == "bulk":
         return await _make(job, timeout_s)
     start = perf_counter()
 
@@ -159,7 +166,7 @@ async def _make(job: _Job, timeout_s: float) -> Rendered:
     start = perf_counter()
     rows = await filled(facts.plan, job.config)
     progress.phases_s["decode"] += perf_counter() - start
-    answer = await job.model.infer(job.task, rows, timeout_s=timeout_s)
+    answer = await job.model.infer(job.task, rows, timeout_s=timeout_s, priority=job.priority)
     progress.phases_s |= {"queue": answer.queued_s, "run": answer.ran_s}
     start = perf_counter()
     pictures = facts.plan.cut_out(answer.rows[_image_output(facts.plan).name])
@@ -220,6 +227,16 @@ async def filled(plan: Plan, config: ServiceConfig) -> Rows:
             limit_bytes=config.queue_bytes,
         )
     return await aside(plan.is_large, bind, plan)
+
+
+def urgency(
+    request: ModelQuery, conditions: Conditions, config: ServiceConfig
+) -> tuple[float, Priority]:
+    """The shorter of the deadlines that were set, within the server's, and the priority."""
+    body = request if isinstance(request, Urgency) else Urgency()
+    set_s = [s for s in (body.timeout_s, conditions.timeout_s) if s is not None]
+    longest_s = max(config.timeout_s, config.max_timeout_s)
+    return (min(*set_s, longest_s) if set_s else config.timeout_s), body.priority or "interactive"
 
 
 def _image_output(plan: Plan) -> ImageOutput:

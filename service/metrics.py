@@ -36,6 +36,8 @@ Aggregate = Literal["livesum", "livemax", "livemin"]
 PREFIX = "ganymede_"
 # 0.25 ms to 33 s by factors of 2: from a cached reply to the longest default deadline.
 SECONDS = tuple(0.00025 * 2**k for k in range(18))
+# Measured over predicted, from an eighth to 64 times.
+RATIOS = tuple(2.0 ** (k / 2) for k in range(-6, 13))
 ROWS = tuple(float(2**k) for k in range(11))
 
 
@@ -85,6 +87,20 @@ class Metrics:
         self.failed_batches = self._counter(
             "failed_batches_total", "Inferences that failed, retries included.", "model"
         )
+        self.cost_ratio = self._histogram(
+            "cost_ratio",
+            "Measured over predicted time of one batch: 1 when the cost model is right.",
+            RATIOS,
+            "model",
+        )
+        self.withdrawn_rows = self._counter(
+            "withdrawn_rows_total",
+            "Rows accepted and never computed: their client left, or their deadline passed.",
+            "model",
+        )
+        self.session_rebuilds = self._counter(
+            "session_rebuilds_total", "Attempts to open a failed model anew.", "model"
+        )
 
     def _count_replies(self) -> None:
         """Replies that could be sent again: those to requests with a seed."""
@@ -107,6 +123,15 @@ class Metrics:
             "queue_limit_rows",
             "Rows that may wait before requests are refused.",
             "livesum",
+            "model",
+        )
+        self.queue_age_seconds = self._gauge(
+            "queue_age_seconds", "Time that the oldest request has waited.", "livemax", "model"
+        )
+        self.overdue_seconds = self._gauge(
+            "overdue_seconds",
+            "Time of an inference that takes far longer than predicted, else 0.",
+            "livemax",
             "model",
         )
         self.ready = self._gauge("ready", "1 when requests are accepted, else 0.", "livemin")
@@ -144,17 +169,32 @@ class Metrics:
         """Count a request that was not answered, and why."""
         self.refusals.labels(reason).inc()
 
-    def offer(self, model: str, waiting_rows: Callable[[], float], limit_rows: int) -> None:
+    def offer(
+        self,
+        model: str,
+        limit_rows: int,
+        *,
+        waiting_rows: Callable[[], float],
+        oldest_wait_s: Callable[[], float],
+        overdue_s: Callable[[], float],
+    ) -> None:
         """Show a model's series from 0 on, and read its queue whenever the metrics are read."""
-        for series in (self.images, self.padding_rows, self.failed_batches, self.batch_rows):
+        for series in (
+            self.images, self.padding_rows, self.failed_batches, self.batch_rows,
+            self.withdrawn_rows, self.session_rebuilds,
+        ):  # fmt: skip
             series.labels(model)
         self.queue_rows.labels(model).set_function(waiting_rows)
+        self.queue_age_seconds.labels(model).set_function(oldest_wait_s)
+        self.overdue_seconds.labels(model).set_function(overdue_s)
         self.queue_limit_rows.labels(model).set(limit_rows)
 
     def withdraw(self, model: str) -> None:
         """Show no queue of a model that is gone; what was counted stays."""
-        self.queue_rows.remove(model)
-        self.queue_limit_rows.remove(model)
+        for series in (
+            self.queue_rows, self.queue_limit_rows, self.queue_age_seconds, self.overdue_seconds,
+        ):  # fmt: skip
+            series.remove(model)
 
     def expose(self, accept: str = "") -> tuple[bytes, str]:
         """The exposition for an Accept header, and its Content-Type."""

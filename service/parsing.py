@@ -16,7 +16,7 @@ from service.schemas import GenerateQuery, GenerateRequest
 Schema = TypeVar("Schema", bound=BaseModel)
 Pairs = Iterable[tuple[str, str]]
 
-_TEXTS = frozenset({"model", "format", "fit"})  # never numbers, even if they look so
+_TEXTS = frozenset({"model", "format", "fit", "priority"})  # never numbers, even if they look so
 _INTEGER = re.compile(r"-?[0-9]{1,4000}")  # int() itself refuses more than 4300
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,4})?")
 
@@ -127,6 +127,22 @@ def parse_version(pairs: Pairs) -> int | None:
         InvalidInput: it is no version, or came twice.
     """
     return parse_query(pair for pair in pairs if pair[0] == "version").version
+
+
+def parse_timeout(text: str | None) -> float | None:
+    """Read ``X-Request-Timeout``: the seconds that the client waits.
+
+    Raises:
+        InvalidInput: it is not a number of seconds above 0.
+    """
+    if text is None:
+        return None
+    seconds = float(text) if _NUMBER.fullmatch(text.strip()) else 0.0
+    if seconds <= 0:
+        errors = FieldErrors()
+        errors.add("X-Request-Timeout", "must be a number of seconds above 0, such as 2.5")
+        errors.raise_if_any()
+    return seconds
 
 
 def _number_or_text(text: str) -> int | float | str:

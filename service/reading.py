@@ -20,6 +20,7 @@ from service.generate import (
     generate,
     graph_for,
     server_timing,
+    urgency,
 )
 from service.images import Picture, UploadedFile, npy
 from service.inputs import Floats
@@ -78,7 +79,8 @@ async def read(
         return Reply(304, headers=headers)
     rows = await filled(fitted, config)
     progress.phases_s["decode"] = perf_counter() - progress.start
-    answer = await model.infer(task, rows, timeout_s=config.timeout_s)
+    timeout_s, priority = urgency(request, conditions, config)
+    answer = await model.infer(task, rows, timeout_s=timeout_s, priority=priority)
     progress.phases_s |= {"queue": answer.queued_s, "run": answer.ran_s}
     encode_start = perf_counter()
     numbers = _numbers(task, graph, answer)

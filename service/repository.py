@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 # A model that was replaced still takes the requests that had found it; they need milliseconds.
 LINGER_S = 5.0
+# Between two looks at whether every model still works.
+GUARD_S = 1.0
 
 
 class Repository:
@@ -100,9 +102,9 @@ class Repository:
             folders = ", ".join(map(str, self._config.models))
             return (f"no model serves: put a bundle into {folders}", *map(str, self.failures))
         return tuple(
-            f"model {model.manifest.name}/{model.manifest.version} has stopped: restart the service"
+            f"model {model.manifest.name}/{model.manifest.version} {trouble}"
             for model in self.models()
-            if not model.alive
+            if (trouble := model.trouble)
         )
 
     @property
@@ -143,6 +145,7 @@ class Repository:
         self._provider = await asyncio.to_thread(choose_provider, self._config.provider)
         await self.refresh()
         self._started = True
+        self._spawn(self._guard())
         if self._config.watch_s:
             self._spawn(self._watch())
 
@@ -215,14 +218,20 @@ class Repository:
         self._broken.pop(identity, None)
         self._models.setdefault(name, {})[version] = model
         self._metrics.model_info.labels(name, str(version), model.provider).set(1)
-        self._metrics.offer(name, lambda: self._rows(name), self._config.queue_images)
+        self._metrics.offer(
+            name,
+            self._config.queue_images,
+            waiting_rows=lambda: sum(each.waiting_rows for each in self._versions(name)),
+            oldest_wait_s=lambda: max(each.oldest_wait_s for each in self._versions(name)),
+            overdue_s=lambda: max(each.overdue_s for each in self._versions(name)),
+        )
         logger.info("model %s/%d serves on %s, from %s", name, version, model.provider, path)
         if old:
             self._retire(old)
 
-    def _rows(self, name: str) -> int:
-        """Rows that wait for any version of a model."""
-        return sum(model.waiting_rows for model in self._models.get(name, {}).values())
+    def _versions(self, name: str) -> list[Model]:
+        """Every version of a model that serves."""
+        return list(self._models.get(name, {}).values())
 
     def _forget(self, identity: Identity) -> None:
         """Stop offering what is no longer in the folders."""
@@ -249,6 +258,18 @@ class Repository:
 
         self._retired.add(model)
         self._spawn(wait())
+
+    async def _guard(self) -> None:
+        """Write into the log when a model falls into trouble, and when it is out of it."""
+        known: tuple[str, ...] = ()
+        while True:
+            await asyncio.sleep(GUARD_S)
+            reasons = self.reasons
+            for reason in set(reasons).difference(known):
+                logger.error("not ready: %s", reason)
+            if known and not reasons:
+                logger.warning("ready again")
+            known = reasons
 
     async def _watch(self) -> None:
         while True:

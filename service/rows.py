@@ -44,6 +44,11 @@ class Rows:
         """Bytes of all arrays."""
         return sum(array.nbytes for array in self.arrays.values())
 
+    @property
+    def row_elements(self) -> int:
+        """Numbers in one row of all arrays: what its work is reckoned by."""
+        return sum(array.size for array in self.arrays.values()) // len(self)
+
     def shape_key(self) -> Hashable:
         """Rows with equal keys may share a batch: the same names and shapes of one row."""
         return tuple(sorted((name, array.shape[1:]) for name, array in self.arrays.items()))

@@ -22,6 +22,7 @@ Fit = Literal[FixedFit, FreeFit]
 _Integer = Annotated[int, Strict()]
 Seed = Annotated[_Integer, Field(ge=0, lt=SEED_LIMIT)]
 Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
+Seconds = Annotated[Number, Field(gt=0)]
 LabelValue = Annotated[_Integer, Field(ge=0)] | Annotated[str, Strict(), Field(max_length=200)]
 LabelList = Annotated[list[LabelValue], Field(min_length=1, fail_fast=True)]
 
@@ -100,7 +101,21 @@ class GenerateQuery(PicturesQuery):
     )
 
 
-class GenerateRequest(GenerateQuery):
+class Urgency(BaseModel):
+    """By when an answer is wanted, and before what."""
+
+    timeout_s: Seconds | None = Field(
+        None,
+        description="seconds after which no answer is wanted; the server has a default and an "
+        "upper limit. The header X-Request-Timeout says the same; the shorter counts",
+    )
+    priority: Literal["interactive", "bulk"] | None = Field(
+        None,
+        description="bulk is computed when nothing interactive waits; interactive when left out",
+    )
+
+
+class GenerateRequest(Urgency, GenerateQuery):
     """The body of ``POST /generate``. Further fields are scalar inputs of the model, by name."""
 
     model: Annotated[str, Strict(), Field(max_length=200)] | None = Field(
@@ -117,7 +132,7 @@ class GenerateRequest(GenerateQuery):
     )
 
 
-class ImageRequest(ModelQuery):
+class ImageRequest(Urgency, ModelQuery):
     """What a request that starts from a picture takes."""
 
     model_config = ConfigDict(
@@ -272,9 +287,31 @@ class ModelList(BaseModel):
     limits: dict[str, int]
 
 
-class ModelPage(ModelCard):
-    """The reply of ``GET /models/{name}``: the card and the whole manifest."""
+class RunCost(BaseModel):
+    """What one run takes, as it was measured at load and refined since."""
 
+    lanes: int = Field(description="runs at once")
+    threads: int = Field(description="of each run")
+    row_elements: int = Field(description="numbers in the inputs of a row; grows with its pixels")
+    rows: int
+    seconds: float
+
+
+class Schedule(BaseModel):
+    """How one graph of a model is run on this machine."""
+
+    lanes: int = Field(description="runs at once, while requests wait")
+    threads: int = Field(description="of each")
+    max_batch_rows: int = Field(description="most images in a run: more would gain nothing")
+    alone_threads: int | None = Field(description="of a run that has the device to itself")
+    alone_rows: int = Field(description="most images for which that is quicker")
+    costs: list[RunCost]
+
+
+class ModelPage(ModelCard):
+    """The reply of ``GET /models/{name}``: the card, the schedule and the whole manifest."""
+
+    schedule: dict[str, Schedule] = Field(description="by the name of the graph")
     manifest: dict[str, Any]
 
 

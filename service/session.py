@@ -1,7 +1,7 @@
 """ONNX Runtime: rows in, rows out. The only file that knows it.
 
-A session owns one thread, in which the inferences of its graph run one at a time. Batches are put
-together outside that thread, so that the next one is ready when the present one ends.
+A session owns one thread for each of its lanes, in which the inferences of its graph run. Batches
+are put together outside these threads, so that the next one is ready when the present one ends.
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ class OrtSession:
         provider: as ``choose_provider`` found.
         bucket_rows: the sizes of batch, ascending; ``run`` takes at most the last.
         threads: of one inference on the CPU.
+        lanes: inferences at once, which share the weights.
         io_binding: run through buffers on the device that are kept per shape; CUDA's default.
 
     ``observe``, when set, is called after each inference, in its thread, with the rows, the padding
@@ -111,6 +112,7 @@ class OrtSession:
         provider: Provider,
         bucket_rows: Sequence[int],
         threads: int = 1,
+        lanes: int = 1,
         io_binding: bool | None = None,
     ) -> None:
         self.bucket_rows = tuple(bucket_rows)
@@ -120,12 +122,13 @@ class OrtSession:
         check_signature(graph, size, session.get_inputs(), session.get_outputs())
         self._names = [output.name for output in graph.outputs]
         bound = provider == "cuda" if io_binding is None else io_binding
+        assert lanes == 1 or not bound, "the buffers of a binding are for one run at a time"
         self._infer: Callable[[dict[str, Array]], list[Array]] | None
         if bound:
             self._infer = _BoundRun(session, self._names, provider)
         else:
             self._infer = partial(session.run, self._names)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"onnxruntime {path.parent}")
+        self._threads = ThreadPoolExecutor(lanes, f"onnxruntime {path.parent}")
 
     async def run(self, parts: Sequence[Rows]) -> list[Rows]:
         """The outputs of each part, in order; at most ``bucket_rows[-1]`` rows in all.
@@ -139,22 +142,17 @@ class OrtSession:
         else:
             batch = await asyncio.to_thread(Rows.join, parts, padding)
         loop = asyncio.get_running_loop()
-        outputs = await loop.run_in_executor(self._thread, self._run, batch, rows)
+        outputs = await loop.run_in_executor(self._threads, self._run, batch, rows)
         ends = accumulate((len(part) for part in parts), initial=0)
         return [outputs[start:end] for start, end in pairwise(ends)]
 
-    async def warm(self, row: Rows) -> None:
-        """Run every bucket once with copies of one row, so that no request meets a first run."""
-        for bucket in self.bucket_rows:
-            await self.run([row.repeat(bucket)])
-
     async def close(self) -> None:
         """Finish what runs, drop what waits, free the device; may be called again."""
-        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         self._infer = None
 
     def _run(self, batch: Rows, rows: int) -> Rows:
-        assert self._infer is not None  # the thread takes no work after close
+        assert self._infer is not None  # the threads take no work after close
         started = time.perf_counter()
         outputs = self._infer(dict(batch.arrays))
         if self.observe is not None:

@@ -15,7 +15,7 @@ from service.generate import PARSED_INLINE_BYTES, Conditions, Progress, aside, g
 from service.middleware import cancelled_when_gone, header
 from service.model import Model
 from service.negotiation import Form, negotiate, negotiate_numbers
-from service.parsing import parse_body, parse_query, require_json
+from service.parsing import parse_body, parse_query, parse_timeout, require_json
 from service.reading import Reading, read, translate
 from service.routes.framework import Routes, body_of, repository_of, respond
 from service.schemas import (
@@ -144,7 +144,9 @@ def _conditions(
     while_wanted: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
 ) -> Conditions:
     known_tags = header(request.scope, b"if-none-match")
-    return Conditions(form, plain_url, request.method == "HEAD", known_tags, while_wanted)
+    timeout_s = parse_timeout(header(request.scope, b"x-request-timeout"))
+    head_only = request.method == "HEAD"
+    return Conditions(form, plain_url, head_only, known_tags, timeout_s, while_wanted)
 
 
 def _surroundings(request: Request) -> tuple[ServiceConfig, Progress]:

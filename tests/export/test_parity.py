@@ -189,6 +189,7 @@ def test_generator_that_draws_inside_is_refused() -> None:
 def test_measure_gives_the_worst_of_each_kind() -> None:
     a_little = changed(lambda x, n: x + np.float32(1e-6))
     found = measure(TRIALS, [generator, a_little], [generator], CASE)
+    assert found.onnx is not None
     assert 0 < found.onnx.max_abs < 3e-6
     assert found.torchscript is not None
     assert (found.torchscript.max_abs, found.rows.max_abs) == (0, 0)
@@ -199,6 +200,13 @@ def test_measure_gives_the_worst_of_each_kind() -> None:
 
 def test_torchscript_left_out_is_not_recorded_as_measured() -> None:
     assert measure(TRIALS, [generator], [], CASE).record().torchscript_max_abs is None
+
+
+def test_graph_that_is_its_own_measure_is_not_recorded_as_compared() -> None:
+    alone = Findings(None, None, Deviation(1e-8, 1, 1, 10))
+    record = (alone | alone).record()
+    assert record.onnx_max_abs is record.torchscript_max_abs is None
+    assert (record.max_levels, record.pixels_differing, record.row_max_abs) == (1, 0.1, 1e-8)
 
 
 def test_torchscript_is_checked_too() -> None:

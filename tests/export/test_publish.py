@@ -63,6 +63,7 @@ def test_bundle_says_where_it_comes_from(animals: Bundle) -> None:
 def test_bundle_records_its_parity(animals: Bundle) -> None:
     parity = animals.manifest.parity
     assert parity is not None
+    assert parity.onnx_max_abs is not None
     assert parity.onnx_max_abs < 1e-4
     assert parity.torchscript_max_abs is not None
     assert (parity.max_levels, parity.row_max_abs) == (0, 0)

@@ -20,7 +20,7 @@ from export.manifest import (
     Text,
     Vector,
 )
-from export.rows import chosen_rows, cut, row_shape, sizes, varied_rows
+from export.rows import chosen_rows, cut, row_shape, sizes, tried_sizes, varied_rows
 
 Z = Latent(name="z", shape=(5,))
 NOISE = Noise(name="noise", shape=(1, "height//2", "width"))
@@ -100,3 +100,15 @@ def test_sizes_to_check() -> None:
     assert sizes(FixedSize(height=3, width=5)) == ((3, 5),)
     free = FreeSize(min_side=4, max_side=64, max_pixels=4096, warm=((8, 8), (16, 4)))
     assert sizes(free) == ((8, 8), (16, 4))
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"), [(4096, ((64, 64), (12, 12), (12, 16))), (144, ((12, 12),))]
+)
+def test_free_sizes_are_tried_at_the_smallest_and_not_square(
+    most: int, expected: tuple[tuple[int, int], ...]
+) -> None:
+    warm = expected[:1]
+    free = FreeSize(min_side=9, max_side=64, max_pixels=most, stride=4, warm=warm)
+    assert tried_sizes(free) == expected
+    assert tried_sizes(FixedSize(height=3, width=5)) == ((3, 5),)

@@ -81,8 +81,9 @@ class Hold:
 
     def __init__(self, model: Model) -> None:
         self.released = threading.Event()
-        [engine] = model._engines.values()
-        engine._session.observe = self.wait
+        [engine] = model.engines.values()
+        [session] = engine._sessions.values()
+        session.observe = self.wait
 
     def wait(self, rows: int, padding_rows: int, seconds: float) -> None:
         self.released.wait(30)

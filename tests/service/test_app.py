@@ -23,7 +23,9 @@ from service.metrics import Metrics
 from service.middleware import Message
 from service.model import Model
 from service.repository import Repository
+from service.threads import usable_cores
 from tests.service.conftest import Serve
+from tests.tiny import LATENT
 
 pytestmark = pytest.mark.anyio
 
@@ -349,6 +351,18 @@ async def test_a_model_page_can_be_pinned_to_a_version(client: httpx.AsyncClient
     assert (shown["version"], shown["manifest"]["version"]) == (1, 1)
     assert shown["versions"] == [1, 2]
     assert "version=1" in shown["preview"]
+
+
+async def test_a_model_page_tells_what_a_run_costs(client: httpx.AsyncClient) -> None:
+    schedule = (await client.get("/models/tiny")).json()["schedule"]["generate"]
+    assert schedule["lanes"] * schedule["threads"] <= usable_cores()
+    kept = {(schedule["lanes"], schedule["threads"]), (1, schedule["alone_threads"])}
+    for cost in schedule["costs"]:
+        assert (cost["lanes"], cost["threads"]) in kept
+        assert cost["row_elements"] == LATENT + 2  # and the label and the truncation
+        assert cost["seconds"] > 0
+    assert schedule["max_batch_rows"] in {cost["rows"] for cost in schedule["costs"]}
+    assert schedule["alone_rows"] <= schedule["max_batch_rows"]
 
 
 async def test_a_preview_is_the_bundles_own_file(config: ServiceConfig, serve: Serve) -> None:

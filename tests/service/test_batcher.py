@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from service.batcher import Batcher, Closed, Done, Expired, Full, Priority, RunFailed
+from service.batcher import Batch, Batcher, Closed, Done, Expired, Full, Priority, RunFailed
 from tests.service.held import Clock, Device, Part, settle
 
 pytestmark = pytest.mark.anyio
@@ -418,6 +418,172 @@ async def test_lanes_run_at_once() -> None:
     assert device.rows == [[0], [1]]
     await device.release(1)
     assert device.rows == [[0], [1], [2]]
+
+
+async def test_idle_lanes_share_what_waits() -> None:
+    device = Device(held=True)
+    wide = batcher(device, lanes=3)
+    await submit(wide, 0, 1, 2, 3, 4)
+    assert device.rows == [[0, 1], [2, 3], [4]]
+    await submit(wide, 5, 6)
+    await submit(wide, 7)
+    await device.release()
+    assert device.rows[3:] == [[5, 6, 7]]  # one lane is free: it has nobody to share with
+
+
+async def test_few_rows_that_have_the_device_to_themselves_run_alone_and_nothing_beside_them() -> (
+    None
+):
+    narrow, wide = Device(held=True), Device(held=True)
+    both = batcher(narrow, lanes=2, run_alone=wide.run, alone_rows=2)
+    await submit(both, 0, 1)
+    for row in range(2, 11):
+        await submit(both, row)
+    assert (wide.rows, narrow.rows) == ([[0, 1]], [])
+    await wide.release()
+    assert narrow.rows == [[2, 3, 4, 5], [6, 7, 8, 9]]
+    await narrow.release()
+    assert (wide.rows[1:], narrow.rows[2:]) == ([], [[10]])  # the other lane is busy
+    await narrow.release_all()
+    narrow.held = True
+    await submit(both, 11, 12, 13)
+    assert narrow.rows[3:] == [[11, 12], [13]]  # more than are quicker alone
+
+
+async def test_what_fails_alone_is_retried_alone() -> None:
+    narrow, wide = Device(), Device()
+    wide.poison = {1}
+    both = batcher(narrow, lanes=2, run_alone=wide.run, alone_rows=2)
+    tasks = [asyncio.create_task(both.submit([row], key="", nbytes=1)) for row in (0, 1)]
+    assert await parts(tasks[0]) == [[0]]
+    with pytest.raises(RunFailed):
+        await tasks[1]
+    assert (wide.rows, narrow.rows) == ([[0, 1], [0], [1]], [])
+
+
+async def test_every_batch_is_told_with_its_time_and_its_failures() -> None:
+    device, clock = Device(held=True), Clock()
+    device.poison = {2}
+    told: list[Batch[Part]] = []
+    telling = batcher(device, told=told.append, clock=clock)
+    tasks = [await submit(telling, row) for row in range(4)]
+    clock.now += 5
+    await device.release()
+    clock.now += 1
+    await device.release_all()
+    with pytest.raises(RunFailed):
+        await tasks[2]
+    assert told == [
+        Batch([[0]], 5, alone=False, failed_runs=0, failed_parts=0),
+        Batch([[1], [2], [3]], 1, alone=False, failed_runs=3, failed_parts=1),
+    ]
+
+
+async def test_rows_of_two_keys_do_not_have_the_device_to_themselves() -> None:
+    narrow, wide = Device(held=True), Device(held=True)
+    both = batcher(narrow, lanes=2, run_alone=wide.run, alone_rows=2)
+    tasks = [asyncio.create_task(both.submit([1], key=key, nbytes=1)) for key in "ab"]
+    await settle()
+    assert (wide.rows, narrow.rows) == ([], [[1], [1]])
+    await narrow.release_all()
+    assert [await parts(task) for task in tasks] == [[[2]], [[2]]]
+
+
+async def test_rows_behind_one_that_failed_were_not_withdrawn() -> None:
+    device = Device()
+    device.poison = {0}
+    withdrawn: list[int] = []
+    failing = batcher(device, max_batch_rows=2, withdrawn=withdrawn.append)
+    with pytest.raises(RunFailed):
+        await (await submit(failing, *range(8)))
+    assert withdrawn == []
+
+
+async def test_what_was_never_run_is_not_told() -> None:
+    device = Device(held=True)
+    told: list[Batch[Part]] = []
+    telling = batcher(device, max_batch_rows=2, told=told.append)
+    await submit(telling, 0)
+    gone = await submit(telling, 1, 2, 3, 4)
+    gone.cancel()
+    await device.release_all()
+    assert [batch.parts for batch in told] == [[[0]], [[1, 2]]]
+
+
+async def test_a_listener_that_fails_harms_nobody() -> None:
+    problems: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, what: problems.append(what))
+
+    def told(batch: Batch[Part]) -> None:
+        raise ValueError("deaf")
+
+    tough = batcher(Device(), told=told)
+    for row in range(3):
+        assert await parts(await submit(tough, row)) == [[2 * row]]
+    assert tough.alive
+    assert [str(what["exception"]) for what in problems] == ["deaf"] * 3
+
+
+async def test_rows_that_never_run_are_counted() -> None:
+    device, clock = Device(held=True), Clock()
+    withdrawn: list[int] = []
+    busy = batcher(device, withdrawn=withdrawn.append, clock=clock)
+    running = await submit(busy, 0)
+    cancelled, expired = await submit(busy, 1, 2), await submit(busy, 3, deadline=101)
+    for task in (running, cancelled):
+        task.cancel()
+    await settle()
+    assert withdrawn == [2]
+    clock.now = 101
+    await device.release_all()
+    with pytest.raises(Expired):
+        await expired
+    assert withdrawn == [2, 1]
+    device.held = True
+    half = await submit(busy, *range(10, 17))
+    half.cancel()
+    await device.release_all()
+    assert withdrawn == [2, 1, 3]  # 4 of the 7 were handed over
+
+
+async def test_the_oldest_wait_is_that_of_what_waits() -> None:
+    device, clock = Device(held=True), Clock()
+    busy = batcher(device, clock=clock)
+    await submit(busy, 0)
+    assert busy.oldest_wait_s == 0
+    await submit(busy, 1)
+    clock.now += 3
+    await submit(busy, 2, priority="bulk")
+    assert busy.oldest_wait_s == 3
+    await device.release()
+    assert busy.oldest_wait_s == 0  # what came last is alone in the queue
+    clock.now += 2
+    assert busy.oldest_wait_s == 2
+
+
+async def test_a_run_is_overdue_from_its_own_start() -> None:
+    device, clock = Device(held=True), Clock()
+    busy = batcher(device, max_batch_rows=1, clock=clock)
+    await submit(busy, 0)
+    await submit(busy, 1)
+    clock.now += 5
+    assert busy.overdue_s(0, lambda parts: 5) == 0
+    assert busy.overdue_s(0, lambda parts: 4) == 5
+    assert busy.overdue_s(5, lambda parts: 4) == 0
+    await device.release()
+    clock.now += 1
+    assert busy.overdue_s(0, lambda parts: 0.5) == 1  # it waited for its turn before
+    assert busy.overdue_s(0, lambda parts: 1.5 * sum(map(len, parts))) == 0
+
+
+async def test_batches_may_become_smaller_while_it_works() -> None:
+    device = Device(held=True)
+    shrinking = batcher(device)
+    await submit(shrinking, 0)
+    shrinking.max_batch_rows = 2
+    await submit(shrinking, 1, 2, 3, 4, 5)
+    await device.release_all()
+    assert device.rows == [[0], [1, 2], [3, 4], [5]]
 
 
 async def test_max_wait_holds_a_batch_until_it_is_full() -> None:

@@ -30,7 +30,7 @@ class Asked:
 
 
 class BatcherStates(RuleBasedStateMachine):
-    """Two lanes, two keys, two priorities, and whatever Hypothesis thinks of."""
+    """Two lanes that are one for few rows, two keys, two priorities, and what Hypothesis finds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,6 +41,7 @@ class BatcherStates(RuleBasedStateMachine):
         self.asked: list[Asked] = []
         self.by_row: dict[int, Asked] = {}
         self.handed: set[int] = set()
+        self.alone = 0
         self.closing: asyncio.Task[None] | None = None
         self.broken: list[str] = []  # an error raised inside a run would only fail the batch
         self.runner.run(self.start())
@@ -52,8 +53,18 @@ class BatcherStates(RuleBasedStateMachine):
             max_queue_rows=MAX_QUEUE_ROWS,
             max_queue_bytes=10_000,
             lanes=2,
+            run_alone=self.run_alone,
+            alone_rows=2,
             clock=self.clock,
         )
+
+    async def run_alone(self, parts: Sequence[Part]) -> Sequence[Part]:
+        self.broken += ["too many rows alone"] if sum(map(len, parts)) > 2 else []
+        self.alone += 1
+        try:
+            return await self.device.run(parts)
+        finally:
+            self.alone -= 1
 
     def look(self, parts: Sequence[Part]) -> None:
         """What must hold of every batch."""
@@ -134,7 +145,17 @@ class BatcherStates(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_for_an_idle_device(self) -> None:
-        assert self.device.running >= 2 or self.batcher.waiting_rows == 0
+        assert self.device.running >= 2 or self.alone or self.batcher.waiting_rows == 0
+
+    @invariant()
+    def nothing_runs_beside_what_runs_alone(self) -> None:
+        assert self.device.running == 1 or not self.alone
+
+    @invariant()
+    def the_rows_ahead_of_a_request_are_no_more_than_there_are(self) -> None:
+        there = self.batcher.waiting_rows + MAX_BATCH_ROWS * 3
+        for priority in ("interactive", "bulk"):
+            assert 0 <= self.batcher.rows_ahead(1, priority) <= there
 
     def teardown(self) -> None:
         try:

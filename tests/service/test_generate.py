@@ -21,8 +21,10 @@ from export.draw import SEED_LIMIT
 from service import generate as generate_module
 from service.app import create_app
 from service.config import ServiceConfig
+from service.errors import QueueFull
 from service.images import Pixels, grid
 from service.metrics import Metrics
+from service.model import Model
 from service.negotiation import Form
 from service.replies import Rendered, render
 from service.schemas import GenerateRequest
@@ -43,6 +45,68 @@ async def pixels_of(client: httpx.AsyncClient, **body: object) -> Pixels:
     reply = await post(client, "application/x-npy", **body)
     assert reply.status_code == 200, reply.text
     return load(reply.content)
+
+
+# --- Urgency. ---
+
+
+class Asked:
+    """What the model was asked, and a stand-in that then fails."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.said: list[tuple[float, str]] = []
+        monkeypatch.setattr(Model, "infer", self.infer)
+
+    async def infer(self, task: str, rows: object, *, timeout_s: float, priority: str) -> None:
+        self.said.append((timeout_s, priority))
+        raise QueueFull("later", retry_after_s=1)
+
+
+@pytest.mark.parametrize(
+    ("body", "header", "timeout_s"),
+    [
+        ({}, None, 30),
+        ({"timeout_s": 2.5}, None, 2.5),
+        ({}, "7", 7),
+        ({"timeout_s": 2.5}, "7", 2.5),
+        ({"timeout_s": 9}, "7", 7),
+        ({"timeout_s": 1e9}, None, 300),
+        ({}, "1e999", 300),
+    ],
+)
+async def test_a_request_sets_its_deadline_within_the_servers_and_the_shorter_counts(
+    client: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+    body: dict[str, float],
+    header: str | None,
+    timeout_s: float,
+) -> None:
+    asked = Asked(monkeypatch)
+    headers = {"X-Request-Timeout": header} if header else {}
+    assert (await client.post("/generate", json=body, headers=headers)).status_code == 429
+    assert (await client.get("/generate/tiny.png", headers=headers)).status_code == 429
+    assert asked.said[0] == (timeout_s, "interactive")
+
+
+async def test_a_request_sets_its_priority(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Asked(monkeypatch)
+    await post(client, priority="bulk")
+    await post(client, priority="interactive")
+    assert [priority for _, priority in asked.said] == ["bulk", "interactive"]
+
+
+async def test_urgency_changes_no_picture_and_no_tag(client: httpx.AsyncClient) -> None:
+    plain = await post(client, "image/png", seed=7)
+    urgent = await post(client, "image/png", seed=7, timeout_s=20, priority="bulk")
+    assert (urgent.content, urgent.headers["etag"]) == (plain.content, plain.headers["etag"])
+
+
+async def test_a_timeout_header_that_says_nothing_is_refused(client: httpx.AsyncClient) -> None:
+    reply = await client.get("/generate/tiny.png", headers={"X-Request-Timeout": "soon"})
+    assert reply.status_code == 422
+    assert reply.json()["errors"][0]["field"] == "X-Request-Timeout"
 
 
 # --- Containers. ---

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -25,9 +26,16 @@ def used() -> Metrics:
     metrics.cancellations.inc()
     metrics.observe_batch("tiny", 3, 1, 0.002)
     metrics.failed_batches.labels("tiny").inc()
-    metrics.offer("tiny", lambda: 5, 1024)
+    metrics.cost_ratio.labels("tiny").observe(1.1)
+    metrics.withdrawn_rows.labels("tiny").inc(2)
+    metrics.session_rebuilds.labels("tiny").inc()
+    offer(metrics, lambda: 5)
     metrics.model_info.labels("tiny", "1", "cpu").set(1)
     return metrics
+
+
+def offer(metrics: Metrics, read: Callable[[], float]) -> None:
+    metrics.offer("tiny", 1024, waiting_rows=read, oldest_wait_s=read, overdue_s=read)
 
 
 def ours(metrics: Metrics) -> list[Metric]:
@@ -51,21 +59,26 @@ def test_what_is_counted_is_read() -> None:
 
 def test_the_queue_is_read_when_the_metrics_are() -> None:
     metrics, waiting = Metrics(), [5]
-    metrics.offer("tiny", lambda: waiting[0], 1024)
+    offer(metrics, lambda: waiting[0])
     assert value(metrics, "ganymede_queue_rows", model="tiny") == 5
     waiting[0] = 7
     assert value(metrics, "ganymede_queue_rows", model="tiny") == 7
+    assert value(metrics, "ganymede_queue_age_seconds", model="tiny") == 7
+    assert value(metrics, "ganymede_overdue_seconds", model="tiny") == 7
     assert value(metrics, "ganymede_queue_limit_rows", model="tiny") == 1024
     metrics.withdraw("tiny")
-    assert value(metrics, "ganymede_queue_rows", model="tiny") is None
+    for name in ("queue_rows", "queue_limit_rows", "queue_age_seconds", "overdue_seconds"):
+        assert value(metrics, f"ganymede_{name}", model="tiny") is None
 
 
 def test_what_has_not_happened_yet_is_shown_as_zero() -> None:
     metrics = Metrics()
-    metrics.offer("tiny", lambda: 0, 1024)
+    offer(metrics, lambda: 0)
     assert value(metrics, "ganymede_refusals_total", reason="deadline_exceeded") == 0
     assert value(metrics, "ganymede_cache_requests_total", result="miss") == 0
     assert value(metrics, "ganymede_failed_batches_total", model="tiny") == 0
+    assert value(metrics, "ganymede_withdrawn_rows_total", model="tiny") == 0
+    assert value(metrics, "ganymede_session_rebuilds_total", model="tiny") == 0
     assert value(metrics, "ganymede_batch_rows_count", model="tiny") == 0
 
 
@@ -89,7 +102,7 @@ def test_names_have_the_prefix_base_units_and_no_abbreviations() -> None:
         else:
             assert not family.name.endswith("_total")
         if family.type == "histogram":
-            assert family.name.endswith(("_seconds", "_rows"))
+            assert family.name.endswith(("_seconds", "_rows", "_ratio"))
 
 
 def test_labels_are_few() -> None:

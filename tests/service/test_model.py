@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service import model as model_module
+from service import opening
 from service.batcher import RunFailed
 from service.config import ServiceConfig
 from service.errors import DeadlineExceeded, InferenceFailed, InvalidInput, NotReady, QueueFull
 from service.metrics import Metrics
-from service.model import Model, Pace, load
+from service.model import Model, load
 from service.rows import Rows
 from service.signature import GraphMismatch
 from tests.service.held import Hold, settle
@@ -45,7 +45,8 @@ async def loaded(
     metrics: Metrics | None = None,
     **settings: Any,  # noqa: ANN401
 ) -> AsyncIterator[Model]:
-    config = ServiceConfig(threads=1, max_batch_rows=MAX_BATCH_ROWS, **settings)
+    fixed: dict[str, Any] = {"lanes": 1, "threads": 1, "max_batch_rows": MAX_BATCH_ROWS}
+    config = ServiceConfig(**(fixed | settings))
     model = await load(tiny_bundle(tmp_path), config, "cpu", metrics or Metrics())
     try:
         yield model
@@ -91,12 +92,12 @@ async def test_a_full_queue_is_429_with_a_measured_retry_after(tmp_path: Path) -
         running = await infer(model, random_rows(MAX_BATCH_ROWS))
         ahead = await infer(model, random_rows(MAX_BATCH_ROWS))
         waiting = [await infer(model, random_rows(4)) for _ in range(2)]
-        [engine] = model._engines.values()
-        engine.pace.observe(rows=2, seconds=1.0)
+        [engine] = model.engines.values()
+        expected = engine.drain_s()
         refused = await infer(model, random_rows(1))
         with pytest.raises(QueueFull, match="8 rows") as refusal:
             await refused
-        assert refusal.value.retry_after_s == 4
+        assert refusal.value.retry_after_s == expected > 0
         assert model.waiting_rows == 8
     assert [len((await task).rows) for task in (running, ahead, *waiting)] == [4] * 4
 
@@ -107,6 +108,8 @@ async def test_a_deadline_that_passes_is_504_also_while_the_device_is_busy(tmp_p
         with pytest.raises(DeadlineExceeded, match=r"tiny/1 did not answer within 0\.01 s") as late:
             await model.infer("generate", random_rows(1), timeout_s=0.01)
         assert late.value.retry_after_s is not None
+        [engine] = model.engines.values()
+        assert engine.caution.factor > 1
         assert model.waiting_rows == 0
     assert len((await running).rows) == 1
 
@@ -170,17 +173,7 @@ async def test_a_model_that_fails_its_canary_leaves_nothing_open(
     def refuse(*args: object) -> None:
         raise GraphMismatch("nonsense")
 
-    monkeypatch.setattr(model_module, "check_answer", refuse)
+    monkeypatch.setattr(opening, "check_answer", refuse)
     with pytest.raises(GraphMismatch, match="nonsense"):
         await load(tiny_bundle(tmp_path), ServiceConfig(), "cpu", Metrics())
     assert not [each for each in threading.enumerate() if str(tmp_path) in each.name]
-
-
-def test_the_pace_follows_what_was_measured_lately() -> None:
-    pace = Pace()
-    assert pace.seconds_for(100) == model_module.RETRY_AFTER_S
-    pace.observe(rows=10, seconds=1)
-    assert pace.seconds_for(100) == pytest.approx(10)
-    for _ in range(50):
-        pace.observe(rows=10, seconds=2)
-    assert pace.seconds_for(100) == pytest.approx(20, rel=1e-3)

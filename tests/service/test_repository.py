@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 
 
 def repository(*folders: Path, **settings: Any) -> Repository:  # noqa: ANN401
-    fast = {"threads": 1, "max_batch_rows": 2, "watch_s": 0}
+    fast = {"lanes": 1, "threads": 1, "max_batch_rows": 2, "watch_s": 0}
     return Repository(ServiceConfig(models=folders, **(fast | settings)), Metrics())
 
 
@@ -161,10 +161,37 @@ async def test_ready_means_looked_and_found_and_alive(tmp_path: Path) -> None:
 async def test_a_model_whose_loop_has_ended_is_not_ready(tmp_path: Path) -> None:
     tiny_bundle(tmp_path)
     async with started(tmp_path) as models:
-        [engine] = models.get("tiny")._engines.values()
+        [engine] = models.get("tiny").engines.values()
         engine.batcher._places[0].cancel()
         await settle()
         assert models.reasons == ("model tiny/1 has stopped: restart the service",)
+
+
+async def test_a_model_in_trouble_is_not_ready_and_the_log_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(repository_module, "GUARD_S", 0)
+    tiny_bundle(tmp_path)
+
+    async def told(text: str) -> None:
+        async with asyncio.timeout(30):
+            while text not in caplog.text:
+                await asyncio.sleep(0)
+
+    async with started(tmp_path) as models:
+        model = models.get("tiny")
+        [engine] = model.engines.values()
+        engine._broken = "has failed"
+        assert models.reasons == ("model tiny/1 has failed",)
+        with pytest.raises(NotReady, match="has failed"):
+            await picture(model)
+        await told("not ready: model tiny/1 has failed")
+        await settle()
+        engine._broken = None
+        assert models.ready
+        await told("ready again")
+        await picture(model)
+    assert caplog.text.count("not ready: model tiny/1") == 1
 
 
 async def test_the_metrics_tell_what_serves(tmp_path: Path) -> None:

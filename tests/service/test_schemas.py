@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import Any
 
 import pytest
 
 from service.errors import InvalidInput, MalformedRequest, UnsupportedMedia
-from service.parsing import parse_body, parse_query, require_json
+from service.parsing import parse_body, parse_query, parse_timeout, require_json
 
 
 def wrong_fields(caught: pytest.ExceptionInfo[InvalidInput]) -> dict[str, str]:
@@ -19,12 +20,29 @@ def test_an_empty_object_asks_for_everything_by_default() -> None:
     assert parse_body(b"{}").model_dump(exclude_none=True) == {}
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [(None, None), ("2", 2), (" 0.5 ", 0.5), ("1e3", 1000), ("1e999", math.inf)],
+)
+def test_a_timeout_header_is_read(text: str | None, seconds: float | None) -> None:
+    assert parse_timeout(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "nan", "inf", "2s", "1, 2"])
+def test_a_timeout_header_that_is_no_number_of_seconds_is_invalid(text: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse_timeout(text)
+    assert "such as 2.5" in wrong_fields(caught)["X-Request-Timeout"]
+
+
 def test_every_field_is_read() -> None:
     request = parse_body(
         b'{"model": "m", "version": 2, "num_images": 3, "seed": 9007199254740991, "label": '
         b'["a", 1, "b"], "truncation": 1, "latents": [[1]], "interpolate": {"from": 1, "to": 2, '
-        b'"steps": 3}, "format": "webp", "quality": 80, "noise": 0.5}'
+        b'"steps": 3}, "format": "webp", "quality": 80, "noise": 0.5, '
+        b'"timeout_s": 2, "priority": "bulk"}'
     )
+    assert (request.timeout_s, request.priority) == (2, "bulk")
     assert request.seed == 2**53 - 1
     assert request.label == ["a", 1, "b"]
     assert request.interpolate is not None
@@ -59,6 +77,9 @@ def test_what_is_not_json_is_malformed_and_says_where(body: bytes, position: str
         (b'{"seed": true}', "seed", "whole number"),
         (b'{"seed": "7"}', "seed", "whole number"),
         (b'{"seed": 7.5}', "seed", "whole number"),
+        (b'{"timeout_s": 0}', "timeout_s", "above 0"),
+        (b'{"timeout_s": "1"}', "timeout_s", "must be a number"),
+        (b'{"priority": "urgent"}', "priority", "must be 'interactive' or 'bulk'"),
         (b'{"seed": -1}', "seed", "at least 0"),
         (b'{"seed": 9007199254740992}', "seed", "below 9007199254740992"),
         (b'{"seed": 1e400}', "seed", "whole number"),

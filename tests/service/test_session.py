@@ -12,7 +12,6 @@ import pytest
 
 from export.bundle import Bundle
 from service import session as session_module
-from service.canary import specimen
 from service.rows import Rows
 from service.session import OrtSession, buckets
 from tests.tiny import LATENT, tiny_bundle
@@ -197,12 +196,18 @@ async def test_a_batch_is_padded_to_its_bucket_and_the_padding_is_dropped(
     await plain.close()
 
 
-async def test_every_bucket_is_warmed(tiny: Bundle) -> None:
-    session = opened(tiny, bucket_rows=(1, 2, 4))
-    sizes: list[int] = []
-    session.observe = lambda rows, padding_rows, seconds: sizes.append(rows)
-    await session.warm(specimen(tiny.manifest.graph("generate"), 16, 16))
-    assert sizes == [1, 2, 4]
+async def test_lanes_run_at_once_and_give_the_same_pictures(tiny: Bundle) -> None:
+    session = opened(tiny, lanes=2)
+    rows = random_rows(3)
+    [alone] = await session.run([rows])
+    together = threading.Barrier(2, timeout=30)
+
+    def meet(rows: int, padding_rows: int, seconds: float) -> None:
+        together.wait()
+
+    session.observe = meet
+    both = await asyncio.gather(session.run([rows]), session.run([rows]))
+    assert [np.array_equal(each["image"], alone["image"]) for [each] in both] == [True, True]
     await session.close()
 
 
