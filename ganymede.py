@@ -31,7 +31,9 @@ COMMANDS = {
     "resume": Entry("training.commands", "resume", "Go on with a run.", "train"),
     "estimate": Entry("training.commands", "estimate", "How long a preset will take.", "train"),
     "data": Entry("training.data.commands", "app", "List and look at data sets.", "train"),
-    "export": Entry("export.commands", "export", "Turn a run into a bundle.", "export,cpu"),
+    "export": Entry(
+        "export.commands", "export", "Bundle a run, a module or a graph.", "export,cpu"
+    ),
     "models": Entry("export.commands", "models", "List, show and verify bundles.", "cpu"),
     "sample": Entry("export.commands", "sample", "Draw pictures from a run or bundle.", "cpu"),
 }

@@ -169,7 +169,7 @@ def _measure(
 ) -> None:
     manifest = bundle.manifest
     source = data or (manifest.provenance.dataset if manifest.provenance else None)
-    if source is None:
+    if not source:
         raise BenchError(f"{bundle.path} does not say what it learnt from: add --data NAME")
     if not isinstance(manifest.size, FixedSize):
         raise BenchError(f"{bundle.path} has no fixed size: this protocol needs one")
@@ -223,7 +223,9 @@ def _tell(result: Result, rows: list[dict[str, Any]]) -> None:
     about = facts["bundle"]
     title = f"{about['name']} {about['version']}"
     if provenance := about["provenance"]:
-        title += f", preset {provenance['preset']}, {provenance['images_seen'] / 1000:,.0f} kimg"
+        title += f", preset {provenance['preset']}"
+        if provenance["images_seen"] is not None:
+            title += f", {provenance['images_seen'] / 1000:,.0f} kimg"
     if "minutes" in facts:
         title += f", trained in {facts['minutes']['train']:.1f} minutes"
     output.print(table(title, rows))

@@ -17,6 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from service import __version__, cards, documentation
 from service.config import ServiceConfig
+from service.documents import Health
 from service.errors import MethodNotAllowed, NotReady, ServiceError, UnknownModel
 from service.generate import reply_cache
 from service.metrics import Metrics
@@ -27,7 +28,6 @@ from service.problems import refuse
 from service.repository import Repository
 from service.routes import pictures
 from service.routes.framework import Routes, repository_of, respond, root_path_of
-from service.schemas import Health
 
 logger = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from urllib.parse import quote
 
 from export.manifest import Label, Scalar
 from service.config import ServiceConfig
+from service.documents import ModelCard, ModelList, ModelPage, RunCost, Schedule
 from service.engine import Engine
 from service.errors import ServiceError, UnknownModel
 from service.model import Model
 from service.replies import Reply, matches
 from service.repository import Repository
-from service.schemas import ModelCard, ModelList, ModelPage, RunCost, Schedule
 
 
 def model_list(repository: Repository, config: ServiceConfig, root_path: str) -> ModelList:

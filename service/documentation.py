@@ -12,6 +12,16 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from service.documents import (
+    EncodeReply,
+    GenerateReply,
+    Health,
+    ModelCard,
+    ModelList,
+    ModelPage,
+    Problem,
+    ScoreReply,
+)
 from service.errors import (
     DeadlineExceeded,
     DeadlineUnmeetable,
@@ -28,20 +38,7 @@ from service.errors import (
     UnsupportedMedia,
 )
 from service.images import MEDIA_TYPES
-from service.schemas import (
-    EncodeReply,
-    GenerateQuery,
-    GenerateReply,
-    GenerateRequest,
-    Health,
-    ModelCard,
-    ModelList,
-    ModelPage,
-    Problem,
-    ReadRequest,
-    ScoreReply,
-    TranslateRequest,
-)
+from service.schemas import GenerateQuery, GenerateRequest, ReadRequest, TranslateRequest
 
 _SCHEMAS: tuple[type[BaseModel], ...] = (
     EncodeReply,

@@ -10,6 +10,7 @@ import numpy as np
 from export.manifest import ANSWERS, Graph
 from service.cache import ReplyCache
 from service.config import ServiceConfig
+from service.documents import EncodeReply, RunTiming, ScoreReply
 from service.errors import InferenceFailed
 from service.generate import (
     Conditions,
@@ -27,7 +28,7 @@ from service.inputs import Floats
 from service.model import Answer, Model
 from service.planning import image_input, plan
 from service.replies import Facts, Rendered, Reply, matches
-from service.schemas import EncodeReply, ReadRequest, RunTiming, ScoreReply, TranslateRequest
+from service.schemas import ReadRequest, TranslateRequest
 from service.uploads import Upload
 
 Reading = Literal["encode", "score"]
