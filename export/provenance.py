@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +40,10 @@ def licence(dataset: dict[str, Any]) -> Licence:
     return Licence(name=dataset["licence"], attribution=dataset["attribution"])
 
 
-def versions() -> dict[str, str]:
-    """The installed packages that decide what an export looks like."""
+def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
+    """Those of the packages that are installed; by default what decides an export's look."""
     found = {}
-    for package in _PACKAGES:
+    for package in packages:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -4,7 +4,7 @@ The hops of a request, each in a file of its own::
 
     middleware    request id, size limit, one log line, metrics
     app, routes   one hop each: only they know the web framework
-    parsing       bytes -> schemas                                         400 415 422
+    parsing       bytes -> schemas (those of replies are documents)        400 415 422
     uploads       bytes -> a picture's file, and what is asked of it       400 415 422
     images        a picture's file -> pixels, bounded before (the codecs)  413 415 422
     negotiation   Accept and format -> the form of the reply               406
@@ -21,7 +21,8 @@ Asked again with the same seed, ``cache`` has the reply and everything after ``p
 ``generate`` and ``reading`` (what starts from a picture) string them together. Errors are drawn in
 ``errors``; settings are in ``config``. The service knows the roles of a graph's inputs and no kind
 of GAN, and imports of Ganymede's other packages only the contract: ``export.bundle``,
-``export.manifest``, ``export.draw`` and ``export.dimension``. It never imports torch.
+``export.manifest``, ``export.size``, ``export.draw`` and ``export.dimension``. It never imports
+torch.
 """
 
 __version__ = "0.1.0"
