@@ -44,7 +44,7 @@ class Full(Exception):
 
 
 class Expired(Exception):
-    """The deadline passed before all rows were handed to ``run``."""
+    """The deadline passed before all rows were answered."""
 
 
 class Closed(Exception):
@@ -99,6 +99,10 @@ class _Item:
     finished: int = 0
     ran_s: float = 0.0
     results: dict[int, Any] = field(default_factory=dict)  # R by the first of its rows
+
+    def expire(self) -> None:
+        """Wake the caller without its results."""
+        self.end(Expired("not answered before its deadline"))
 
     def end(self, error: Exception | None = None) -> None:
         """Wake the caller, unless it is gone or woken already."""
@@ -177,6 +181,8 @@ class _Queue:
         rings, bulk = self._rings["interactive"], self._rings["bulk"]
         if bulk and (not rings or self._bulk_passed_over >= INTERACTIVE_PER_BULK):
             rings = bulk
+        if len(rings) == 1:
+            return next(iter(rings.values()))
         return min(rings.values(), key=lambda ring: next(iter(ring)))
 
     def rows_ahead(self, size: int, priority: Priority, max_rows: int) -> int:
@@ -215,7 +221,7 @@ class _Queue:
             share = min(turn_rows, room, item.size - item.taken)
             self.remove(item)
             if item.deadline is not None and item.deadline <= now:
-                item.end(Expired(f"not run within {now - item.arrived:.3f} s"))
+                item.expire()
             if item.done.done():  # also when its caller is gone, or another part of it failed
                 continue
             starts.setdefault(item, item.taken)
@@ -341,10 +347,14 @@ class Batcher(Generic[P, R]):
         done: asyncio.Future[Exception | None] = self._loop.create_future()
         item = _Item(rows, len(rows), nbytes, key, priority, deadline, self._clock(), done)
         self._accept(item)
-        error = None
+        error, timer = None, None
+        if deadline is not None:  # a long run is not waited for either
+            timer = self._loop.call_later(deadline - item.arrived, item.expire)
         try:
             error = await done
         finally:
+            if timer is not None:
+                timer.cancel()
             self._queue.remove(item)  # still there if this call was cancelled, or a part failed
             if item.taken < item.size and (done.cancelled() or isinstance(error, Expired)):
                 self._withdrawn(item.size - item.taken)
@@ -352,7 +362,9 @@ class Batcher(Generic[P, R]):
             raise error
         stay_s = self._clock() - item.arrived
         ran_s = min(item.ran_s, stay_s)
-        return Done([item.results[start] for start in sorted(item.results)], stay_s - ran_s, ran_s)
+        results = item.results
+        parts = [results[start] for start in sorted(results)] if len(results) > 1 else [results[0]]
+        return Done(parts, stay_s - ran_s, ran_s)
 
     async def close(self) -> None:
         """Refuse new rows, finish those accepted. Cancelling this call ends them with Closed."""
@@ -411,8 +423,9 @@ class Batcher(Generic[P, R]):
 
     def _free_lanes(self) -> int:
         """0 leaves the place behind the lanes, and less leaves nothing."""
-        if any(run.alone for run in self._running.values()):
-            return -1
+        for run in self._running.values():
+            if run.alone:
+                return -1
         return self._lanes - len(self._running)
 
     def _start(self, place: int) -> list[_Part]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from export.dimension import resolve_shape
 from export.draw import draw, slerp
-from export.manifest import Graph, Image, Index, Input, Label, Latent, Noise, Scalar, Text, Vector
+from export.manifest import Graph, Image, Input
 from service.fitting import Fitting
 from service.images import Picture, Pixels
 from service.rows import Rows
@@ -118,42 +118,41 @@ def bind(plan: Plan) -> Rows:
 
 def _fill(entry: Input, plan: Plan) -> NDArray[Any]:
     count, size = len(plan), (plan.height, plan.width)
-    match entry:
-        case Latent():
-            if plan.latents is not None:
-                return plan.latents
-            if plan.interpolate is not None:
-                start, end = draw(entry, [plan.seeds[0], plan.interpolate.end], *size)
-                return slerp(start, end, count)
-            return draw(entry, plan.seeds, *size)
-        case Noise():
-            return draw(entry, plan.seeds, *size)
-        case Label():
-            return np.array(plan.labels, np.int64)
-        case Scalar():
-            return np.full(count, plan.scalars[entry.name], np.float32)
-        case Index():
-            return np.full((count, *resolve_shape(entry.shape, *size)), entry.default, np.int64)
-        case Vector():
-            return np.zeros((count, *resolve_shape(entry.shape, *size)), np.float32)
-        case Image() if plan.source is not None:
-            row = _scaled(entry, plan.source.fitting.row(plan.source.picture.pixels))
-            return np.repeat(row[None], count, axis=0) if count > 1 else row[None]
+    if entry.role == "latent":
+        if plan.latents is not None:
+            return plan.latents
+        if plan.interpolate is not None:
+            start, end = draw(entry, [plan.seeds[0], plan.interpolate.end], *size)
+            return slerp(start, end, count)
+        return draw(entry, plan.seeds, *size)
+    if entry.role == "noise":
+        return draw(entry, plan.seeds, *size)
+    if entry.role == "label":
+        return np.array(plan.labels, np.int64)
+    if entry.role == "scalar":
+        return np.full(count, plan.scalars[entry.name], np.float32)
+    if entry.role == "index":
+        return np.full((count, *resolve_shape(entry.shape, *size)), entry.default, np.int64)
+    if entry.role == "vector":
+        return np.zeros((count, *resolve_shape(entry.shape, *size)), np.float32)
+    if entry.role == "image" and plan.source is not None:
+        row = _scaled(entry, plan.source.fitting.row(plan.source.picture.pixels))
+        return np.repeat(row[None], count, axis=0) if count > 1 else row[None]
     raise AssertionError(f"plan() let the {entry.role} input {entry.name!r} through")
 
 
 def _row_bytes(entry: Input, height: int, width: int) -> int:
     """Bytes of one row of an input: integers have eight, all other numbers four."""
-    match entry:
-        case Image():
-            return 4 * entry.channels * height * width
-        case Latent() | Noise() | Vector():
-            return 4 * math.prod(resolve_shape(entry.shape, height, width))
-        case Index():
-            return 8 * math.prod(resolve_shape(entry.shape, height, width))
-        case Text():
-            return 8 * entry.length
-    return 8 if isinstance(entry, Label) else 4
+    if entry.role == "scalar":
+        return 4
+    if entry.role == "label":
+        return 8
+    if entry.role == "image":
+        return 4 * entry.channels * height * width
+    if entry.role == "text":
+        return 8 * entry.length
+    elements = math.prod(resolve_shape(entry.shape, height, width))
+    return 8 * elements if entry.role == "index" else 4 * elements
 
 
 def _scaled(entry: Image, pixels: Pixels) -> Floats:

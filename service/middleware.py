@@ -64,7 +64,7 @@ class Observe:
         start = perf_counter()
         request_id = _request_id(scope)
         scope.update(request_id=request_id, progress=Progress())
-        status, sent_bytes = 0, 0
+        status, sent_bytes, ended = 0, 0, 0.0
 
         async def observed(message: Message) -> None:
             nonlocal status, sent_bytes
@@ -79,6 +79,8 @@ class Observe:
 
         try:
             await self._application(scope, receive, observed)
+            ended = perf_counter()
+            await asyncio.sleep(0)  # the reply leaves first, then it is told of
         except ClientGone:
             status = CLIENT_GONE
         except asyncio.CancelledError:
@@ -92,7 +94,7 @@ class Observe:
             detail = f"an unexpected failure, logged under {request_id}: tell who runs the service"
             await send_reply(observed, plain_problem(500, "Internal error", detail, request_id))
         finally:
-            self._record(scope, status, sent_bytes, perf_counter() - start)
+            self._record(scope, status, sent_bytes, (ended or perf_counter()) - start)
 
     def _record(self, scope: Scope, status: int, sent_bytes: int, seconds: float) -> None:
         progress: Progress = scope["progress"]

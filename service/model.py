@@ -95,23 +95,20 @@ class Model:
             raise InvalidInput(f"model {name} does not {task}; it answers: {answers}")
         engine = self._engines[self.manifest.tasks[task]]
         predicted_s = engine.admit(rows, timeout_s, priority)
-        deadline = time.monotonic() + timeout_s
         try:
-            # The batcher looks at deadlines when it forms a batch; a long run is not waited for.
-            async with asyncio.timeout(timeout_s):
-                done = await engine.batcher.submit(
-                    rows,
-                    key=rows.shape_key(),
-                    nbytes=rows.nbytes,
-                    deadline=deadline,
-                    priority=priority,
-                )
+            done = await engine.batcher.submit(
+                rows,
+                key=rows.shape_key(),
+                nbytes=rows.nbytes,
+                deadline=time.monotonic() + timeout_s,
+                priority=priority,
+            )
         except Full as error:
             raise QueueFull(
                 f"too much waits for model {name}: {error}; come back later, or ask for less",
                 retry_after_s=engine.drain_s(),
             ) from None
-        except (Expired, TimeoutError):
+        except Expired:
             engine.caution.learn(predicted_s, math.inf)
             raise DeadlineExceeded(
                 f"model {name} did not answer within {timeout_s:g} s; come back later, ask for "
