@@ -11,6 +11,7 @@ Invariants, each with a test of that name in ``tests/service/test_batcher.py``:
 
 - every accepted item ends exactly once: with results, an exception, or cancelled;
 - an idle model starts at once, and batches form while it is busy;
+- what runs without waiting is answered without waiting, and only where nothing else waits;
 - a batch holds whole rows of one key, and at most ``max_batch_rows``;
 - a large item is split, and its parts are joined in order;
 - idle lanes share what waits;
@@ -247,6 +248,8 @@ class Batcher(Generic[P, R]):
             batch, and has to wait for its turn itself.
         run_alone: like ``run``, and uses the whole device; without it nothing runs alone.
         alone_rows: most rows that are given to ``run_alone``.
+        run_at_once: asked first when nothing else runs or waits; gives the result without having
+            waited for anything, or None when that would take too long.
         told: called after each batch.
         withdrawn: called with the rows that were accepted and are never handed to ``run``, as
             their caller went away or their deadline passed.
@@ -266,6 +269,7 @@ class Batcher(Generic[P, R]):
         lanes: int = 1,
         run_alone: Callable[[Sequence[P]], Awaitable[Sequence[R]]] | None = None,
         alone_rows: int = 0,
+        run_at_once: Callable[[P], R | None] = lambda rows: None,
         told: Callable[[Batch[P]], None] = lambda batch: None,
         withdrawn: Callable[[int], None] = lambda rows: None,
         clock: Callable[[], float] = time.monotonic,
@@ -274,7 +278,7 @@ class Batcher(Generic[P, R]):
             raise ValueError("limits and lanes must be positive, and max_wait_s not negative")
         self._run, self._run_alone, self._lanes, self._clock = run, run_alone, lanes, clock
         self._alone_rows = alone_rows if run_alone is not None else 0
-        self._told, self._withdrawn = told, withdrawn
+        self._run_at_once, self._told, self._withdrawn = run_at_once, told, withdrawn
         self.max_batch_rows, self._max_wait_s = max_batch_rows, max_wait_s
         self._max_queue_rows, self._max_queue_bytes = max_queue_rows, max_queue_bytes
         self._queue = _Queue()
@@ -344,6 +348,8 @@ class Batcher(Generic[P, R]):
             Full, Closed: the rows were not accepted.
             Expired, RunFailed: they were, and came to no result.
         """
+        if (at_once := self._at_once(rows)) is not None:
+            return at_once
         done: asyncio.Future[Exception | None] = self._loop.create_future()
         item = _Item(rows, len(rows), nbytes, key, priority, deadline, self._clock(), done)
         self._accept(item)
@@ -371,6 +377,26 @@ class Batcher(Generic[P, R]):
         self._closing = True
         self._wake()
         await asyncio.gather(*self._places, return_exceptions=True)
+
+    def _at_once(self, rows: P) -> Done[R] | None:
+        """The results of rows that need not wait, where a run is over before a task would start.
+
+        A failure is left to the queue, which knows how to deal with it.
+        """
+        if self._running or self._queue.rows or self._closing or self._max_wait_s:
+            return None
+        if not 0 < len(rows) <= self.max_batch_rows:
+            return None
+        start = self._clock()
+        try:
+            result = self._run_at_once(rows)
+        except Exception:
+            return None
+        if result is None:
+            return None
+        ran_s = self._clock() - start
+        self._tell(Batch([rows], ran_s, alone=False, failed_runs=0, failed_parts=0))
+        return Done([result], 0.0, ran_s)
 
     def _accept(self, item: _Item) -> None:
         queue = self._queue
@@ -448,8 +474,11 @@ class Batcher(Generic[P, R]):
             self._running[order[self._lanes]].since = self._clock()
         ran_s = self._clock() - run.since
         rows = [part.rows for part in run.parts]
+        self._tell(Batch(rows, ran_s, run.alone, run.failed_runs, run.failed_parts))
+
+    def _tell(self, batch: Batch[P]) -> None:
         try:
-            self._told(Batch(rows, ran_s, run.alone, run.failed_runs, run.failed_parts))
+            self._told(batch)
         except Exception as error:
             what = {"message": "telling of a batch failed", "exception": error}
             self._loop.call_exception_handler(what)

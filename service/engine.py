@@ -42,6 +42,9 @@ class Session(Protocol):
     async def run(self, parts: Sequence[Rows]) -> list[Rows]:
         """The outputs of each part, in order."""
 
+    def run_at_once(self, rows: Rows) -> Rows | None:
+        """The outputs, or None where they cannot be had without holding up the event loop."""
+
     async def close(self) -> None:
         """Finish what runs, and free the device; may be called again."""
 
@@ -110,6 +113,7 @@ class Engine:
             max_wait_s=config.max_wait_s,
             lanes=busy.count,
             run_alone=partial(self._run, alone) if alone else None,
+            run_at_once=self._run_at_once,
             alone_rows=fitted.layout.alone_rows,
             told=self._learn,
             withdrawn=metrics.withdrawn_rows.labels(model).inc,
@@ -211,6 +215,12 @@ class Engine:
         except Exception:
             self._metrics.failed_batches.labels(self._model).inc()
             raise
+
+    def _run_at_once(self, rows: Rows) -> Rows | None:
+        """On the narrow lane where there is only one: a wide one wakes threads of its own."""
+        if self._broken is not None:
+            return None
+        return self._sessions[self.layout.busy].run_at_once(rows)
 
     def _learn(self, batch: Batch[Rows]) -> None:
         rows = sum(map(len, batch.parts))

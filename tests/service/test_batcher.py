@@ -72,6 +72,44 @@ async def test_an_idle_model_starts_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     assert device.batches == [[[1]]]
 
 
+async def test_what_runs_without_waiting_is_answered_without_waiting() -> None:
+    device, told = Device(held=True), list[Batch[Part]]()
+    quick = batcher(device, run_at_once=lambda rows: [10 * row for row in rows], told=told.append)
+    done = quick.submit([1, 2], key="", nbytes=1)
+    with pytest.raises(StopIteration) as ended:  # it never asks the event loop for anything
+        done.send(None)
+    assert ended.value.value.parts == [[10, 20]]
+    assert [batch.parts for batch in told] == [[[1, 2]]]
+    assert not device.batches
+
+
+async def test_nothing_runs_at_once_where_something_else_waits_or_runs() -> None:
+    device = Device(held=True)
+    answer: list[Part | None] = [None]
+    quick = batcher(device, run_at_once=lambda rows: answer[0])
+    first = await submit(quick, 1)  # would take too long
+    answer[0] = [99]
+    second = await submit(quick, 2)
+    await device.release_all()
+    assert [await parts(task) for task in (first, second)] == [[[2]], [[4]]]
+    assert await parts(await submit(quick, 3)) == [[99]]
+    large = await submit(quick, 1, 2, 3, 4, 5)  # more than a batch
+    await device.release_all()
+    assert await parts(large) == [[2, 4, 6, 8], [10]]
+
+
+async def test_what_fails_at_once_is_left_to_the_queue() -> None:
+    def fail(rows: Part) -> Part:
+        raise RuntimeError("at once")
+
+    device = Device()
+    device.poison = {1}
+    poisoned = batcher(device, run_at_once=fail)
+    with pytest.raises(RunFailed, match="poison"):
+        await poisoned.submit([1], key="", nbytes=1)
+    assert await parts(await submit(poisoned, 2)) == [[4]]
+
+
 async def test_batches_form_while_the_model_is_busy() -> None:
     device = Device(held=True)
     busy = batcher(device)
