@@ -217,10 +217,8 @@ class Engine:
             raise
 
     def _run_at_once(self, rows: Rows) -> Rows | None:
-        """On the narrow lane where there is only one: a wide one wakes threads of its own."""
-        if self._broken is not None:
-            return None
-        return self._sessions[self.layout.busy].run_at_once(rows)
+        broken = self._broken is not None
+        return None if broken else self._sessions[self.layout.busy].run_at_once(rows)
 
     def _learn(self, batch: Batch[Rows]) -> None:
         rows = sum(map(len, batch.parts))

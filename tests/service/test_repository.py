@@ -325,6 +325,7 @@ async def test_a_replaced_bundle_is_swapped_and_requests_in_flight_end_on_the_ol
         assert new is not old
         assert await picture(new) != before
         assert await picture(old) == before  # a request that had found it is answered
+        await asyncio.sleep(0)  # its time begins
         monkeypatch.setattr(repository_module, "LINGER_S", 0)
         shutil.rmtree(tmp_path / "tiny")
         await models.refresh()
