@@ -39,24 +39,33 @@ def test_a_supervisor_does_not_serve(tmp_path: Path) -> None:
     assert workers(5, root) == 2
 
 
-SERVER = (
-    "import http.server, subprocess, sys\n"
-    "child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)\n"
-    "open(sys.argv[2], 'w').write(str(child.pid))\n"
-    "http.server.test(http.server.SimpleHTTPRequestHandler, port=int(sys.argv[1]),"
-    " bind='127.0.0.1')\n"
-)
+CHILD = """
+import sys, time
+with open(sys.argv[1], "w") as said:
+    said.write("here")
+    said.flush()
+    time.sleep(20)
+    said.write("alive")
+"""
+SERVER = """
+import http.server, subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", sys.argv[3], sys.argv[2]])
+handler = http.server.SimpleHTTPRequestHandler
+http.server.test(handler, port=int(sys.argv[1]), bind="127.0.0.1")
+"""
 
 
 def test_a_server_ends_with_its_children(tmp_path: Path) -> None:
-    port, note = free_port(), tmp_path / "child"
-    command = [sys.executable, "-c", SERVER, str(port), str(note)]
+    port, pipe = free_port(), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-c", SERVER, str(port), str(pipe), CHILD]
     with process(command, f"http://127.0.0.1:{port}/") as pid:
-        assert os.getpgid(int(note.read_text())) == pid
+        heard = pipe.open()
+        assert heard.read(4) == "here"
+    with heard:
+        assert heard.read() == ""  # the end of it, when the child ends
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
-    stat = Path(f"/proc/{note.read_text()}/stat")
-    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_a_server_that_ends_says_why() -> None:

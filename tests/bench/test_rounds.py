@@ -12,7 +12,7 @@ import pytest
 from bench.command import BenchError
 from bench.loads import HALF, MANY, ONE, Attack, Load, Outcome, Served, Unavailable
 from bench.rounds import Findings, estimate_s, measure, median, order
-from export.manifest import FixedSize, Graph
+from export.manifest import FixedSize, Graph, ImageOutput, Latent
 
 
 @dataclass
@@ -43,7 +43,8 @@ class Fake:
 
 @pytest.fixture
 def model() -> Served:
-    graph = Graph(inputs=(), outputs=(), onnx="g.onnx")
+    latent = Latent(name="z", shape=(1,), distribution="normal")
+    graph = Graph(inputs=(latent,), outputs=(ImageOutput(name="image", channels=3),), onnx="g.onnx")
     return Served("m", Path("models"), Path("g.onnx"), graph, FixedSize(height=1, width=1))
 
 
