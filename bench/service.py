@@ -17,6 +17,7 @@ folder; ``--install`` makes them and measures nothing.
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -90,10 +91,14 @@ def show(findings: Findings, models: Sequence[str], found: Sequence[Verdict]) ->
     """All tables, and what is missing from them."""
     page = console()
     for model in models:
-        page.print(tables.servers(findings, model, SERVERS))
-        page.print(tables.overload(findings, model, SERVERS))
-        page.print(tables.limits(findings, model, [limit.name for limit in LIMITS]))
-        page.print(tables.requirements(model, [one for one in found if one.model == model]))
+        for table in (
+            tables.servers(findings, model, SERVERS),
+            tables.overload(findings, model, SERVERS),
+            tables.limits(findings, model, [limit.name for limit in LIMITS]),
+            tables.requirements(model, [one for one in found if one.model == model]),
+        ):
+            if table.row_count:
+                page.print(table)
     for name, reason in findings.skipped.items():
         page.print(f"skipped {name}: {reason}", markup=False)
     for problem in findings.problems:
@@ -135,6 +140,7 @@ def main(
     under = choose(LOADS, _listed(loads), "load")
     minutes = estimate_s(len(names), chosen, under, rounds, seconds) / 60
     print(f"about {minutes:.0f} minutes", file=sys.stderr)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what runs is ended
     result = Result("service", rounds=rounds, seconds=seconds, models=names)
     findings = Findings()
     try:
