@@ -1,9 +1,16 @@
-"""The other servers: their programs are in ``peers/``, their settings the best of those tried.
+"""The other servers: their programs are in ``peers/``, each with one setting for all its loads.
 
-Tried, at 1, 8 and 64 clients and with 16 images a request: mosec with batches of 8, 16 and 32 and
-1 or 2 ms; LitServe with and without batches, its queue of shared memory or ZMQ, one or two HTTP
-processes; FastAPI with a thread pool or without, 1 or 2 threads of ONNX Runtime; TorchServe with
-batches of 8, 16 and 32 and 1 or 5 ms, and with its log and metrics as they come (much slower).
+The settings were chosen from one run of a second each, at 1, 8 and 64 clients and with 16 images a
+request, on a machine with other work; FastAPI's at both sizes, the others' at 32x32. What lost
+there is not always worse:
+
+- mosec: batches of 16 and 1 ms. Batches of 8 did better at 8 clients and with 16 images a request,
+  worse at 64; batches of 32 and 2 ms did worse at 1 and 8.
+- LitServe: batches of 16 and ``fast_queue``. Without batches it did better at 1 client only.
+- FastAPI: no thread pool, one thread of ONNX Runtime. Two threads did better at 64x64 for 1
+  client, worse for 8.
+- TorchServe: batches of 16 and 1 ms, its log and metrics quiet, after a warm-up. Batches of 8, and
+  of 32 with 5 ms, did worse; what the quiet log gains was not measured apart from the warm-up.
 """
 
 from __future__ import annotations
