@@ -8,7 +8,8 @@ machine and from which commit it was made. Ctrl-C keeps what was measured so far
     python -m bench.service              how fast does it answer?
 
 ``reality.py`` and ``scoring.py`` are the protocol of the first, ``plain_loop.py`` the baseline of
-the second. The third is a table of contenders (``servers.py``, ``in_process.py``, ``constant.py``)
-under loads (``loads.py``, ``wrk.py``) on models (``random_models.py`` or any bundle). Published
-figures are in RESULTS.md.
+the second. The third is a table of contenders (``servers.py``, ``rivals.py``, ``in_process.py``)
+under loads (``loads.py``, by ``wrk.py`` and ``h2load.py``) on models (``random_models.py``), taken
+in turn (``rounds.py``) and judged (``verdicts.py``); the other servers' programs are in ``peers/``,
+and run in environments of their own (``environments.py``). Published figures are in RESULTS.md.
 """

@@ -32,7 +32,7 @@ def run(main: Callable[..., None]) -> None:
 
 def console() -> Console:
     """Standard output, wide enough for the tables when it is a file."""
-    return Console(width=max(100, Console().width), highlight=False)
+    return Console(width=max(130, Console().width), highlight=False)
 
 
 def _fail(message: str) -> None:

@@ -1,14 +1,14 @@
-"""The limit: ONNX Runtime in a loop, with nothing around it, in as many processes as are useful.
+"""The limits: ONNX Runtime in a loop, with nothing around it, in one process or one on each core.
 
-With pictures it also does what an answer needs at least: PNG by Pillow at level 1, and base64.
-``python -m bench.in_process`` is one of the processes: it takes a job a line, and answers a line.
+With pictures it also does what an answer needs at least: PNG, by Pillow at level 1 or by our own
+encoder, and base64. ``python -m bench.in_process`` is one of the processes: it takes a job a line,
+and answers a line.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import io
 import json
 import subprocess
 import sys
@@ -16,50 +16,51 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
-from PIL import Image
 
 from bench.command import BenchError
-from bench.loads import Attack, Load, Outcome, Served
+from bench.loads import Attack, Batches, Load, Outcome, Served
+from bench.pictures import Pixels, feed, pillow_png, roles
 from export.bundle import load_bundle
-from export.rows import Rows, sizes, varied_rows
+from export.rows import Rows, sizes
+from service import png
 from service.threads import usable_cores
 
 TRIAL_S = 0.3
+CORES = usable_cores()
+ALONE = Batches(1, 1)
+TOGETHER = tuple(Batches(CORES, rows) for rows in (1, 4, 16))  # a CPU gains nothing from more
+
+Encoder = Literal["none", "pillow", "ours"]
 
 
 @dataclass(frozen=True)
 class InProcess:
     """ONNX Runtime in a loop; a request is a batch."""
 
-    pictures: bool
-
-    @property
-    def name(self) -> str:
-        """In a table."""
-        return "ONNX Runtime, PNG, base64" if self.pictures else "ONNX Runtime"
+    name: str
+    encoder: Encoder
+    loads: tuple[Load, ...] = (ALONE, *TOGETHER)
 
     @contextlib.contextmanager
     def open(self, model: Served) -> Iterator[Attack]:
         """Processes, idle until there is a job for them."""
-        cores = usable_cores()
         with contextlib.ExitStack() as stack:
-            processes = [stack.enter_context(_process(model)) for _ in range(cores)]
+            processes = [stack.enter_context(_process(model)) for _ in range(CORES)]
 
             def attack(load: Load, seconds: float) -> Outcome:
-                chosen = processes[: load.limit_processes(cores)]
-                rows = load.limit_rows(cores)
+                assert isinstance(load, Batches)
+                chosen = processes[: load.processes]
                 job = {
-                    "rows": rows,
+                    "rows": load.rows,
                     "seconds": seconds,
-                    "threads": sorted({1, cores // len(chosen)}),
-                    "pictures": self.pictures,
+                    "threads": sorted({1, CORES // len(chosen)}),
+                    "encoder": self.encoder,
                 }
-                return _outcome(rows, _ask(chosen, job))
+                return _outcome(load.rows, _ask(chosen, job))
 
             yield attack
 
@@ -105,12 +106,21 @@ def _outcome(rows: int, answers: list[dict[str, Any]]) -> Outcome:
         images_per_s=rate * rows,
         p50_ms=float(np.percentile(seconds, 50)) * 1000,
         p99_ms=float(np.percentile(seconds, 99)) * 1000,
-        requests=len(seconds),
-        errors=0,
     )
 
 
 # --- Inside such a process. ---
+
+
+def _pillow_pngs(images: Pixels) -> list[bytes]:
+    return [pillow_png(image) for image in images]
+
+
+ENCODE: dict[Encoder, Callable[[Pixels], list[bytes]]] = {
+    "none": lambda images: [],
+    "pillow": _pillow_pngs,
+    "ours": png.encode_all,
+}
 
 
 class Worker:
@@ -120,15 +130,13 @@ class Worker:
         manifest = load_bundle(bundle).manifest
         graph = manifest.graph("generate")
         self.path = bundle / graph.onnx
-        self.image = next(output.name for output in graph.outputs if output.kind == "image")
-        self.inputs, self.size = graph.inputs, sizes(manifest.size)[0]
+        self.graph, self.image, self.size = graph, roles(graph)[2], sizes(manifest.size)[0]
         self.sessions: dict[int, onnxruntime.InferenceSession] = {}
-        self.fastest: dict[tuple[int, bool], int] = {}
+        self.fastest: dict[tuple[int, Encoder], int] = {}
 
-    def work(self, rows: int, threads: int, pictures: bool, seconds: float) -> list[float]:
+    def work(self, rows: int, threads: int, encoder: Encoder, seconds: float) -> list[float]:
         """The time of each batch, in seconds."""
-        feed = varied_rows(self.inputs, range(rows), *self.size)
-        once = self._once(threads, feed, pictures)
+        once = self._once(threads, feed(self.graph, range(rows), *self.size), encoder)
         once()
         spent = []
         until = time.perf_counter() + seconds
@@ -137,21 +145,20 @@ class Worker:
             spent.append(time.perf_counter() - started)
         return spent
 
-    def choose(self, rows: int, threads: list[int], pictures: bool) -> None:
+    def choose(self, rows: int, threads: list[int], encoder: Encoder) -> None:
         """Find the quickest number of threads for batches of this size, once."""
-        key = (rows, pictures)
+        key = (rows, encoder)
         if key not in self.fastest:
-            trials = {n: np.median(self.work(rows, n, pictures, TRIAL_S)) for n in threads}
+            trials = {n: np.median(self.work(rows, n, encoder, TRIAL_S)) for n in threads}
             self.fastest[key] = min(trials, key=lambda n: trials[n])
 
-    def _once(self, threads: int, feed: Rows, pictures: bool) -> Callable[[], None]:
-        session = self._session(threads)
+    def _once(self, threads: int, inputs: Rows, encoder: Encoder) -> Callable[[], None]:
+        session, encode = self._session(threads), ENCODE[encoder]
 
         def once() -> None:
-            (images,) = session.run([self.image], feed)
-            if pictures:
-                for image in images:
-                    base64.b64encode(_png(image))
+            (images,) = session.run([self.image], inputs)
+            for file in encode(images):
+                base64.b64encode(file)
 
         return once
 
@@ -166,24 +173,17 @@ class Worker:
         return self.sessions[threads]
 
 
-def _png(image: NDArray[np.uint8]) -> bytes:
-    stream = io.BytesIO()
-    flat = image[..., 0] if image.shape[-1] == 1 else image
-    Image.fromarray(flat).save(stream, "PNG", compress_level=1)
-    return stream.getvalue()
-
-
 def main(bundle: Path) -> None:
     """Answer one line per job until there are no more."""
     worker = Worker(bundle)
     for line in sys.stdin:
         job = json.loads(line)
-        rows, pictures = job["rows"], job["pictures"]
+        rows, encoder = job["rows"], job["encoder"]
         if job["warm"]:
-            worker.choose(rows, job["threads"], pictures)
+            worker.choose(rows, job["threads"], encoder)
             print("{}", flush=True)
             continue
-        spent = worker.work(rows, worker.fastest[rows, pictures], pictures, job["seconds"])
+        spent = worker.work(rows, worker.fastest[rows, encoder], encoder, job["seconds"])
         print(json.dumps({"seconds": spent, "total_s": sum(spent)}), flush=True)
 
 

@@ -2,41 +2,69 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from bench.command import BenchError
 from export.manifest import FixedSize, Graph
 
-LIMIT_ROWS = 16  # a CPU gains nothing from larger batches
+GOOD_S = 1.0  # an answer that comes later is no good answer
+WARM_S = 1  # of every load, before what is counted
+
+
+class Unavailable(BenchError):
+    """A contender cannot be had on this machine; the message says why."""
 
 
 @dataclass(frozen=True)
-class Load:
-    """A closed loop: each client sends its next request when the last one is answered."""
+class Closed:
+    """Each client sends its next request when the last one is answered."""
 
     clients: int
-    images: int  # per request
+    images: int = 1  # of a request
+    again: bool = False  # the same seed in every request; else none, so that each is new work
 
     @property
     def name(self) -> str:
-        """In a table."""
-        return f"{self.clients} x {self.images}"
-
-    def limit_processes(self, cores: int) -> int:
-        """How many processes could work on this load at once."""
-        return min(self.clients, cores)
-
-    def limit_rows(self, cores: int) -> int:
-        """The images that each of them could take at once: all that are asked for, shared."""
-        waiting = self.clients * self.images
-        return max(1, min(LIMIT_ROWS, waiting // self.limit_processes(cores)))
+        """In a table, and for ``--loads``."""
+        return f"{self.clients}x{self.images}" + ("-again" if self.again else "")
 
 
-LOADS = (Load(1, 1), Load(8, 1), Load(64, 1), Load(8, 16))
+@dataclass(frozen=True)
+class Paced:
+    """Requests for one image at a share of the most that the contender answers, come what may."""
+
+    share: float
+
+    @property
+    def name(self) -> str:
+        """In a table, and for ``--loads``."""
+        return f"{self.share:.0%}"
+
+
+@dataclass(frozen=True)
+class Batches:
+    """No requests: processes that compute batches, as quickly as they can."""
+
+    processes: int
+    rows: int
+
+    @property
+    def name(self) -> str:
+        """In a table, and for ``--loads``."""
+        return f"{self.processes}-process-{self.rows}"
+
+
+Load = Closed | Paced | Batches
+
+ONE, EIGHT, MANY, CROWD = Closed(1), Closed(8), Closed(64), Closed(256)
+LARGE = Closed(8, images=16)
+HALF, OVER, FAR_OVER = Paced(0.5), Paced(1.5), Paced(3.0)
+SERVER_LOADS: tuple[Load, ...] = (ONE, EIGHT, MANY, CROWD, LARGE, HALF, OVER, FAR_OVER)
+AGAIN = (Closed(1, again=True), Closed(64, again=True))
 
 
 @dataclass(frozen=True)
@@ -52,18 +80,25 @@ class Served:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run of one load. Latencies in milliseconds; an answer that is no 200 is an error."""
+    """One run of one load.
+
+    Good answers are 200 (and, of a paced load, within GOOD_S); the rates and the latencies are
+    theirs. Refusals are 429 and 503; ``failed`` is everything else.
+    """
 
     requests_per_s: float
     images_per_s: float
-    p50_ms: float
-    p99_ms: float
-    requests: int
-    errors: int
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
+    refused_per_s: float = 0.0
+    refused_p99_ms: float = 0.0
+    asked_per_s: float = 0.0  # of a paced load
+    late_per_s: float = 0.0  # 200, and later than GOOD_S
+    failed: int = 0
 
 
 Attack = Callable[[Load, float], Outcome]
-"""Runs a load for so many seconds."""
+"""Runs a load for so many seconds, after WARM_S that are not counted."""
 
 
 class Contender(Protocol):
@@ -71,23 +106,16 @@ class Contender(Protocol):
 
     @property
     def name(self) -> str:
-        """In a table."""
+        """In a table, and for ``--contenders``."""
+
+    @property
+    def loads(self) -> tuple[Load, ...]:
+        """What it is put under, in this order: the heaviest last."""
 
     def open(self, model: Served) -> AbstractContextManager[Attack]:
-        """Start it with this model, warm; stop it afterwards."""
+        """Start it with this model, checked and warm; stop it afterwards.
 
-
-def summary(model: str, load: Load, contender: str, rounds: Sequence[Outcome]) -> dict[str, Any]:
-    """The medians over the rounds, and the rounds."""
-    medians = {
-        field: statistics.median(getattr(outcome, field) for outcome in rounds)
-        for field in ("requests_per_s", "images_per_s", "p50_ms", "p99_ms")
-    }
-    return {
-        "model": model,
-        "load": asdict(load),
-        "contender": contender,
-        **medians,
-        "errors": sum(outcome.errors for outcome in rounds),
-        "rounds": [asdict(outcome) for outcome in rounds],
-    }
+        Raises:
+            Unavailable: it cannot be had here.
+            BenchError: it does not start, or its answers are wrong.
+        """

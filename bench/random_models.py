@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 
 from bench.loads import Served
-from export.bundle import Bundle, load_bundle
-from export.catalogue import find
+from export.bundle import Bundle
 from export.manifest import FixedSize
 from export.publish import export_bundle
 from training.config import load_preset
@@ -16,34 +15,21 @@ from training.recipe import Shape
 from training.recipes import SYSTEMS
 from training.run import LoadedRun
 
-RANDOM = {"random-32": (32, 32), "random-64": (64, 64)}  # side, base channels
+RANDOM = {"dcgan-32": (32, 32), "dcgan-64": (64, 64)}  # side, base channels
 
 
 def serve_model(name: str, scratch: Path) -> Served:
-    """A model by its name here, or the name or path of a bundle.
+    """A model by its name here, in a models folder that holds nothing else.
 
     Args:
-        name: of ``RANDOM``; else of a bundle.
+        name: of ``RANDOM``.
         scratch: where folders can be made.
     """
-    if name in RANDOM:
-        bundle = _random(name, scratch)
-    else:
-        places = [Path("models"), Path(__file__).parent.parent / "deploy" / "starter"]
-        bundle = load_bundle(find(name, places))
-    return _alone(bundle, scratch)
-
-
-def _alone(bundle: Bundle, scratch: Path) -> Served:
-    """The bundle in a models folder that holds nothing else."""
+    bundle = _random(name, scratch)
     manifest = bundle.manifest
-    models = scratch / f"only-{manifest.name}"
-    place = models / manifest.name / str(manifest.version)
-    place.parent.mkdir(parents=True)
-    place.symlink_to(bundle.path.resolve(), target_is_directory=True)
     assert isinstance(manifest.size, FixedSize)
     graph = manifest.graph("generate")
-    return Served(manifest.name, models, place / graph.onnx, graph, manifest.size)
+    return Served(name, scratch / name, bundle.path / graph.onnx, graph, manifest.size)
 
 
 def _random(name: str, scratch: Path) -> Bundle:
@@ -66,4 +52,4 @@ def _random(name: str, scratch: Path) -> Bundle:
     }
     recipe = next(iter(stages)).eval().requires_grad_(False)
     run = LoadedRun(Path(name), config, recipe, 0, dataset)
-    return export_bundle(run, scratch / "exported", name, torchscript=False)
+    return export_bundle(run, scratch / name, name, torchscript=False)
