@@ -20,6 +20,9 @@ from service.config import ServiceConfig
 from service.documents import Health
 from service.errors import MethodNotAllowed, NotReady, ServiceError, UnknownModel
 from service.generate import reply_cache
+from service.guard import Guard
+from service.keyring import Keyring
+from service.limits import Buckets
 from service.metrics import Metrics
 from service.middleware import LimitBody, Observe, UnderRootPath, header
 from service.page import asset, page
@@ -83,6 +86,11 @@ def create_app(
 def _surround(app: FastAPI, config: ServiceConfig, metrics: Metrics) -> None:
     """Add the middleware; the last added is the first that a request meets."""
     app.add_middleware(LimitBody, limit_bytes=config.max_body_bytes, metrics=metrics)
+    keyring = None
+    if config.keys_file:
+        shared = config.runtime_folder / "limits" if config.runtime_folder else None
+        keyring = Keyring(config.keys_file, metrics, Buckets(shared))
+    app.add_middleware(Guard, keyring=keyring, metrics=metrics, metrics_open=config.metrics_open)
     if config.cors_origins:
         app.add_middleware(
             CORSMiddleware,
