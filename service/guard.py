@@ -32,6 +32,7 @@ SCOPES_BELOW: tuple[tuple[str, KeyScope | None], ...] = (
 )
 """What is asked for where a path begins so: a scope, or no key. Elsewhere it is ``use``."""
 
+_ADMIN = tuple(start for start, scope in SCOPES_BELOW if scope is KeyScope.ADMIN)
 _LOCAL_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 _FORWARDING = (b"forwarded", b"via", b"x-real-ip")  # and whatever begins with x-forwarded-
 
@@ -40,7 +41,10 @@ def scope_for(path: str, open_pages: frozenset[str] = OPEN_PAGES) -> KeyScope | 
     """The scope that a path, below the root path, asks for; None asks for no key."""
     if path in open_pages:
         return None
-    return next((scope for start, scope in SCOPES_BELOW if path.startswith(start)), KeyScope.USE)
+    for start, scope in SCOPES_BELOW:
+        if path.startswith(start):
+            return scope
+    return KeyScope.USE
 
 
 class Guard:
@@ -75,12 +79,11 @@ class Guard:
             await self._application(scope, receive, send)
             return
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        needed = scope_for(path, self._open_pages)
         try:
             if self._keyring is None:
-                if needed is KeyScope.ADMIN:
+                if path.startswith(_ADMIN):
                     _refuse_unless_local(scope)
-            elif needed is not None:
+            elif (needed := scope_for(path, self._open_pages)) is not None:
                 key = self._key_of(scope, self._keyring)
                 allowance = self._keyring.take(key)
                 send = _telling(send, key, allowance)

@@ -23,6 +23,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -66,12 +67,12 @@ class Limit(BaseModel):
     per_minute: Annotated[int, Field(ge=1, le=6_000_000)]
     burst: Annotated[int, Field(ge=1, le=6_000_000)]
 
-    @property
+    @cached_property
     def interval_ns(self) -> int:
         """Time in which one token comes back."""
         return _MINUTE_NS // self.per_minute
 
-    @property
+    @cached_property
     def policy(self) -> str:
         """For the header ``RateLimit-Policy``: at most q requests in w seconds."""
         return f'"key";q={self.burst};w={_seconds_up(self.burst * self.interval_ns)}'
