@@ -424,6 +424,16 @@ async def test_a_service_with_keys_answers_who_has_one(
     assert secret.removeprefix("ganymede_")[:20] not in told
 
 
+async def test_a_service_may_ask_for_a_key_for_its_metrics(
+    service_config: ServiceConfig, path: Path, serve: Serve
+) -> None:
+    create_key(path, "app", BOTH, None, None)
+    config = service_config.model_copy(update={"metrics_open": False})
+    async with serve(create_app(config)) as client:
+        assert (await client.get("/metrics")).status_code == 401
+        assert (await client.get("/health/live")).status_code == 200
+
+
 async def test_a_browser_may_ask_whether_it_may_ask_without_a_key(
     service_config: ServiceConfig, path: Path, serve: Serve
 ) -> None:
