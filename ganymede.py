@@ -27,6 +27,7 @@ class Entry:
 
 COMMANDS = {
     "serve": Entry("service.commands", "serve", "Serve bundles over HTTP.", "cpu"),
+    "keys": Entry("service.key_commands", "app", "Make, list and revoke API keys.", "cpu"),
     "train": Entry("training.commands", "train", "Train a preset.", "train"),
     "resume": Entry("training.commands", "resume", "Go on with a run.", "train"),
     "estimate": Entry("training.commands", "estimate", "How long a preset will take.", "train"),

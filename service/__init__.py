@@ -3,6 +3,7 @@
 The hops of a request, each in a file of its own::
 
     middleware    request id, size limit, one log line, metrics
+    guard         who may ask: keys, limits; without keys, this machine    401 403 429
     app, routes   one hop each: only they know the web framework
     parsing       bytes -> schemas (those of replies are documents)        400 415 422
     uploads       bytes -> a picture's file, and what is asked of it       400 415 422

@@ -20,6 +20,9 @@ from service.config import ServiceConfig
 from service.documents import Health
 from service.errors import MethodNotAllowed, NotReady, ServiceError, UnknownModel
 from service.generate import reply_cache
+from service.guard import Guard
+from service.keyring import Keyring
+from service.limits import Buckets
 from service.metrics import Metrics
 from service.middleware import (
     Application,
@@ -112,6 +115,11 @@ def _surround(app: FastAPI, config: ServiceConfig, metrics: Metrics) -> Applicat
     layers: Application = partial(FastAPI.__call__, app)
     layers = Shortcut(layers, pictures.routes.shortcuts)
     layers = LimitBody(layers, config.max_body_bytes, metrics)
+    keyring = None
+    if config.keys_file:
+        shared = config.runtime_folder / "limits" if config.runtime_folder else None
+        keyring = Keyring(config.keys_file, metrics, Buckets(shared))
+    layers = Guard(layers, keyring, metrics, metrics_open=config.metrics_open)
     if config.cors_origins:
         layers = CORSMiddleware(
             layers,

@@ -5,6 +5,7 @@ What stops the service from starting::
     StartupError
       x InvalidSetting    a setting has a value that cannot be used
       x RuntimeUnusable   ONNX Runtime is missing, installed twice, or lacks the provider
+      x KeysError         the keys file cannot be used (in ``keys``)
 """
 
 from __future__ import annotations
@@ -84,6 +85,15 @@ class ServiceConfig(BaseSettings):
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode, _split(",")] = Field(
         (), description="Web origins that may call the service from a browser; * is all."
+    )
+    keys_file: Path | None = Field(
+        None, description="File of API keys, made by `ganymede keys`; without it no key is needed."
+    )
+    metrics_open: bool = Field(
+        True, description="Whether /metrics is answered without a key where there are keys."
+    )
+    runtime_folder: Path | None = Field(
+        None, description="Folder of this service alone for what its workers share."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line that is written."

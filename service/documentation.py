@@ -39,6 +39,7 @@ from service.errors import (
 )
 from service.images import MEDIA_TYPES
 from service.schemas import GenerateQuery, GenerateRequest, ReadRequest, TranslateRequest
+from service.security import REFUSALS, SCHEMES, secured
 
 _SCHEMAS: tuple[type[BaseModel], ...] = (
     EncodeReply,
@@ -85,7 +86,8 @@ def document(paths: dict[str, Any], root_path: str = "") -> str:
             refused = described["responses"].get("422", {})
             if "application/json" in refused.get("content", {}):  # the framework's own, never sent
                 del described["responses"]["422"]
-    whole = paths | {"components": {"schemas": _components()}}
+    whole = paths | {"paths": secured(paths["paths"], _refusals(*REFUSALS))}
+    whole["components"] = {"schemas": _components(), "securitySchemes": SCHEMES}
     whole["tags"] = [{"name": name} for name in ("pictures", "models", "operation")]
     whole["servers"] = [{"url": root_path or "/"}]
     return json.dumps(whole, indent=1) + "\n"

@@ -5,6 +5,7 @@ The tree; each is answered as RFC 9457 ``application/problem+json``::
     ServiceError
       x MalformedRequest     400  the body is not what its Content-Type says
       x Unauthorized         401  an API key is asked for, and none or a wrong one came
+      x Forbidden            403  the key may not do this, or without keys the client may not
       x UnknownModel         404  no such model, version or page
       x MethodNotAllowed     405  a page that answers other methods; Allow
       x NotAcceptable        406  no way to answer in the form asked for
@@ -14,6 +15,7 @@ The tree; each is answered as RFC 9457 ``application/problem+json``::
       x InvalidInput         422  the values do not fit the model
       x QueueFull            429  more images wait than are allowed; Retry-After
       x DeadlineUnmeetable   429  the queue is too long for the deadline; Retry-After
+      x RateLimited          429  the key has sent more requests than it may; Retry-After
       x InferenceFailed      500  the model failed on valid input; the cause is logged, never shown
       x NotReady             503  starting, or shutting down; Retry-After
       x DeadlineExceeded     504  accepted, but its deadline passed in the queue; Retry-After
@@ -73,6 +75,26 @@ class Unauthorized(ServiceError):
 
     status, title = 401, "Unauthorized"
 
+    def headers(self) -> dict[str, str]:
+        """The challenge of RFC 6750, with the member ``error`` where a key came."""
+        error = f', error="{self.extra["error"]}"' if "error" in self.extra else ""
+        return super().headers() | {"WWW-Authenticate": f'Bearer realm="ganymede"{error}'}
+
+
+class Forbidden(ServiceError):
+    """The key may not do this, or without keys the client may not."""
+
+    status, title = 403, "Forbidden"
+
+    def headers(self) -> dict[str, str]:
+        """The challenge of RFC 6750, with the member ``scope`` where a key would help."""
+        if "scope" not in self.extra:
+            return super().headers()
+        challenge = (
+            f'Bearer realm="ganymede", error="insufficient_scope", scope="{self.extra["scope"]}"'
+        )
+        return super().headers() | {"WWW-Authenticate": challenge}
+
 
 class UnknownModel(ServiceError):
     """No such model, version or page."""
@@ -130,6 +152,12 @@ class DeadlineUnmeetable(ServiceError):
     """The queue is too long for the deadline: refused on arrival."""
 
     status, title = 429, "Deadline cannot be met"
+
+
+class RateLimited(ServiceError):
+    """The key has sent more requests than it may."""
+
+    status, title = 429, "Too many requests"
 
 
 class InferenceFailed(ServiceError):

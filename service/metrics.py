@@ -29,7 +29,10 @@ from service import __version__
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 Phase = Literal["decode", "queue", "run", "encode"]
-Refusal = Literal["queue_full", "deadline_unmeetable", "deadline_exceeded", "not_ready", "invalid"]
+Refusal = Literal[
+    "queue_full", "deadline_unmeetable", "deadline_exceeded", "not_ready", "invalid",
+    "unauthorized", "forbidden", "rate_limited",
+]  # fmt: skip
 CacheResult = Literal["hit", "shared", "miss"]
 Aggregate = Literal["livesum", "livemax", "livemin"]
 
@@ -149,6 +152,9 @@ class Metrics:
             "model",
         )
         self.ready = self._gauge("ready", "1 when requests are accepted, else 0.", "livemin")
+        self.keys_stale = self._gauge(
+            "keys_stale", "1 while the keys file cannot be used, and earlier keys are.", "livemax"
+        )
         self.models_loaded = self._gauge("models_loaded", "Model versions that serve.", "livemax")
         self.model_failures = self._gauge(
             "model_failures", "Bundles in the folders that cannot be served.", "livemax"

@@ -127,6 +127,8 @@ def _told(scope: Scope, status: int, sent_bytes: int, seconds: float) -> dict[st
         "seconds": round(seconds, 6),
         "sent_bytes": sent_bytes,
     }
+    if "key" in scope:
+        told["key"] = scope["key"]
     if progress.model:
         told |= {"model": progress.model, "version": progress.version, "images": progress.images}
         told |= {f"{phase}_s": round(s, 6) for phase, s in progress.phases_s.items()}

@@ -8,9 +8,12 @@ from typing import Any
 from service.errors import (
     DeadlineExceeded,
     DeadlineUnmeetable,
+    Forbidden,
     NotReady,
     QueueFull,
+    RateLimited,
     ServiceError,
+    Unauthorized,
 )
 from service.metrics import Metrics, Refusal
 from service.replies import Reply
@@ -22,6 +25,9 @@ _REASONS: dict[type[ServiceError], Refusal] = {
     DeadlineUnmeetable: "deadline_unmeetable",
     DeadlineExceeded: "deadline_exceeded",
     NotReady: "not_ready",
+    Unauthorized: "unauthorized",
+    Forbidden: "forbidden",
+    RateLimited: "rate_limited",
 }
 
 

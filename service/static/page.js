@@ -11,19 +11,48 @@ function chosenModel() {
   return models.find((model) => model.name === form.elements.model?.value);
 }
 
+// --- The API key, where the service asks for one: kept until the tab is closed. ---
+
+const KEPT = "ganymede-key";
+let key = sessionStorage.getItem(KEPT);
+
+function fetchWithKey(url, options = {}) {
+  const headers = key ? { ...options.headers, Authorization: `Bearer ${key}` } : options.headers;
+  return fetch(url, { ...options, headers });
+}
+
+function takeKey() {
+  key = find("#key-form").elements.key.value;
+  sessionStorage.setItem(KEPT, key);
+  find("#key-form").reset();
+  start();
+}
+
 async function fetchJson(url, options) {
   let response;
   try {
-    response = await fetch(url, options);
+    response = await fetchWithKey(url, options);
   } catch {
     throw { title: "No answer", detail: "the service could not be reached: is it running?" };
   }
   const body = await response.json().catch(() => ({ title: response.statusText }));
+  if (response.status === 401) find("#key-form").hidden = false;
   if (!response.ok) throw body;
   return body;
 }
 
 // --- What can be asked for. ---
+
+async function showPreview(picture, url) {
+  if (!key) {
+    picture.src = url;
+    return;
+  }
+  const response = await fetchWithKey(url); // which an <img> cannot do
+  const reader = new FileReader();
+  reader.addEventListener("load", () => { picture.src = reader.result; });
+  if (response.ok) reader.readAsDataURL(await response.blob());
+}
 
 function modelCard(model) {
   const card = copy("#model-card");
@@ -32,7 +61,7 @@ function modelCard(model) {
   radio.checked = model.default;
   radio.disabled = !model.tasks.includes("generate");
   const picture = find("img", card);
-  if (model.preview) picture.src = model.preview;
+  if (model.preview) showPreview(picture, model.preview);
   else picture.hidden = true;
   find(".name", card).textContent = model.name;
   const classes = model.classes ? `${model.classes.length} classes` : model.tasks.join(", ");
@@ -116,6 +145,7 @@ function figure(reply, image) {
   picture.classList.toggle("small", reply.width < 160);
   const link = find("a", element);
   link.href = plainUrl(reply, image);
+  link.hidden = key !== null; // a link cannot send it
   find(".class", element).textContent = image.label ?? "";
   const seed = find(".seed", element);
   seed.textContent = `seed ${image.seed}`;
@@ -140,6 +170,7 @@ function showReply(reply) {
 function showProgram(asked, seed) {
   const body = JSON.stringify({ ...asked, seed }).replaceAll("'", "'\\''");
   find("#program pre").textContent = `curl ${new URL("generate", document.baseURI)} \\\n`
+    + (key ? '  -H "Authorization: Bearer $GANYMEDE_KEY" \\\n' : "")
     + `  -H 'Content-Type: application/json' -H 'Accept: image/png' -o pictures.png \\\n  -d '${body}'`;
   find("#program").hidden = false;
 }
@@ -186,8 +217,17 @@ async function generate() {
   }
 }
 
+function start() {
+  showModels().then(() => {
+    find("#key-form").hidden = true;
+    showProblem(null);
+    if (models.length) generate();
+  }, showProblem);
+}
+
+find("#key-form").addEventListener("submit", (event) => { event.preventDefault(); takeKey(); });
 form.addEventListener("submit", (event) => { event.preventDefault(); generate(); });
 find("#models").addEventListener("change", showKnobs);
 find("#forget").addEventListener("click", () => { form.elements.seed.value = ""; });
 showHealth();
-showModels().then(() => { if (models.length) generate(); }, showProblem);
+start();

@@ -20,6 +20,7 @@ from service.config import ServiceConfig
 from service.errors import (
     DeadlineExceeded,
     DeadlineUnmeetable,
+    Forbidden,
     InferenceFailed,
     InvalidInput,
     MalformedRequest,
@@ -27,6 +28,7 @@ from service.errors import (
     NotAcceptable,
     NotReady,
     QueueFull,
+    RateLimited,
     RequestTimeout,
     ServiceError,
     TooLarge,
@@ -132,9 +134,12 @@ REQUESTS: dict[type[ServiceError], dict[str, Any]] = {
     UnsupportedMedia: {"content": "{}", "headers": {"Content-Type": "text/plain"}},
     InvalidInput: {"json": {"num_images": 0}},
 }
-PRODUCED_BY_FAKES = {Unauthorized, QueueFull, DeadlineUnmeetable}
+PRODUCED_BY_FAKES = {QueueFull, DeadlineUnmeetable}
 PRODUCED_BELOW = {MethodNotAllowed, NotReady, InferenceFailed, DeadlineExceeded}
-PRODUCED_ELSEWHERE = {RequestTimeout}  # in test_bodies.py
+PRODUCED_ELSEWHERE = {
+    RequestTimeout,  # in test_bodies.py
+    Unauthorized, Forbidden, RateLimited,  # in test_guard.py
+}  # fmt: skip
 
 
 def test_every_error_has_a_request_that_ends_with_it() -> None:

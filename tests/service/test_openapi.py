@@ -15,7 +15,8 @@ from hypothesis import settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from export.manifest import FreeSize, Task
-from service import openapi
+from service import documentation, openapi
+from service.app import create_app
 from service.commands import Server, listen
 from service.config import ServiceConfig
 from service.errors import ServiceError
@@ -54,13 +55,28 @@ def test_every_refusal_of_a_picture_is_a_documented_problem() -> None:
 
 
 def test_every_error_of_the_tree_is_in_the_document() -> None:
-    later = {"Unauthorized"}  # no route asks for a key yet
-    later |= {"MethodNotAllowed"}  # what answers methods that are not in the document
+    later = {"MethodNotAllowed"}  # what answers methods that are not in the document
     text = openapi.render()
     missing = {
         error.__name__ for error in ServiceError.__subclasses__() if error.__name__ not in text
     }
     assert missing <= later
+
+
+def test_what_asks_for_a_key_says_so_and_nothing_else_does() -> None:
+    paths = document()["paths"]
+    assert set(document()["components"]["securitySchemes"]) == {"bearer", "header"}
+    open_paths = {"/health/live", "/health/ready", "/metrics"}
+    for path, methods in paths.items():
+        for operation in methods.values():
+            asks = path not in open_paths
+            assert operation.get("security", []) == [{}, {"bearer": []}, {"header": []}] * asks
+            assert ({"401", "403", "429"} <= set(operation["responses"])) == asks
+
+
+def test_the_document_is_the_same_when_asked_for_again() -> None:
+    app = create_app(ServiceConfig())
+    assert documentation.document(app.openapi()) == documentation.document(app.openapi())
 
 
 @pytest.fixture(scope="module")

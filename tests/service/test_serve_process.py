@@ -197,5 +197,11 @@ def test_folders_in_which_nothing_serves_are_told_with_the_reason(tmp_path: Path
     assert MANIFEST in said
 
 
+def test_keys_that_are_asked_for_and_not_there_are_told(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path)
+    said = refused("--models", tmp_path, KEYS_FILE=str(tmp_path / "keys.json"))
+    assert "ganymede keys create NAME" in said
+
+
 def test_a_bad_setting_is_told() -> None:
     assert "GANYMEDE_MAX_IMAGES" in refused(MAX_IMAGES="many")
