@@ -37,7 +37,7 @@ class Catalogue:
         if versions is None:
             raise self._unknown(wanted)
         if version is None:
-            return versions[self._answering[wanted]]
+            return self.answering(wanted)
         if version not in versions:
             known = sorted(versions)
             raise UnknownModel(
@@ -45,6 +45,10 @@ class Catalogue:
                 versions=known,
             )
         return versions[version]
+
+    def answering(self, name: str) -> Model:
+        """What answers when no version of a model that serves is pinned."""
+        return self._models[name][self._answering[name]]
 
     def find(self, identity: Identity) -> Model | None:
         """A model, if it serves."""
@@ -95,7 +99,9 @@ class Catalogue:
         chosen = self._default_model
         if chosen is not None and chosen not in self._models:
             names = ", ".join(self.names()) or "none"
-            told.append(f"the default model {chosen!r} is not loaded: requests must name {names}")
+            told.append(
+                f"the default model {chosen!r} is not loaded: requests must name one of {names}"
+            )
         return told
 
     def notice(self, name: str) -> str | None:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable
 from typing import Protocol
 
+from service.config import ServiceConfig
 from service.desired import Change, DefaultChange, Desired, Failed, RollbackChange, UnloadChange
 from service.errors import ChangeRefused, StillChanging
 from service.repository import Repository
@@ -100,6 +101,11 @@ class LocalControl:
         self._changes.discard(task)
         if not task.cancelled():
             task.exception()  # told to whoever asked, if they are still there
+
+
+def local_control(repository: Repository, config: ServiceConfig) -> LocalControl:
+    """The control of one process, as configured."""
+    return LocalControl(repository, StateFile(config.state_path), config.admin_timeout_s)
 
 
 def refuse_failed(change: Change, desired: Desired, failures: Iterable[Failed]) -> None:

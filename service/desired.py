@@ -16,7 +16,7 @@ from service.fields import suggest
 EARLIER_KEPT = 32  # defaults to go back to, of each model
 
 Version = Annotated[int, Strict(), Field(gt=0)]
-ModelName = Annotated[str, Strict(), Field(min_length=1, max_length=200)]
+ModelName = Annotated[str, Strict()]
 
 
 class _Frozen(BaseModel):

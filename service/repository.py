@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from service.catalogue import Catalogue
 from service.config import ServiceConfig
 from service.desired import Desired, Failed, Present
 from service.errors import NotReady
-from service.folders import Failure, Found, Identity, scan
+from service.folders import Failure, Identity, scan
+from service.inventory import Inventory
 from service.metrics import Metrics
 from service.model import RETRY_AFTER_S, Answer, Model, load
 from service.retirement import Retirement
@@ -44,11 +45,7 @@ class Repository:
         self._config, self._metrics = config, metrics
         self._provider: Provider = "cpu"
         self._catalogue = Catalogue(config.default_model)
-        self._found: Mapping[Identity, Found] = {}
-        self._tried: dict[Identity, tuple[Found, int]] = {}  # with the count of reloads by then
-        self._opened: dict[Identity, int] = {}  # of what serves: the count of reloads by then
-        self._broken: dict[Identity, Failure] = {}
-        self._unusable: tuple[Failure, ...] = ()
+        self._inventory = Inventory()
         self._refreshing = asyncio.Lock()
         self._retirement = Retirement()
         self._background: set[asyncio.Task[None]] = set()
@@ -75,18 +72,15 @@ class Repository:
         """Every model that serves, by name, then by version."""
         return self._catalogue.models()
 
-    def versions(self, name: str) -> list[Model]:
-        """Every version of a model that serves, in ascending order."""
-        return self._catalogue.versions(name)
-
-    def notice(self, name: str) -> str | None:
-        """What to know of a model whose default version is not there."""
-        return self._catalogue.notice(name)
+    @property
+    def catalogue(self) -> Catalogue:
+        """The models that serve, and which of them answers whom."""
+        return self._catalogue
 
     @property
-    def found(self) -> Mapping[Identity, Found]:
+    def inventory(self) -> Inventory:
         """What lay in the folders at the last look, wanted or not."""
-        return self._found
+        return self._inventory
 
     @property
     def desired(self) -> Desired:
@@ -96,11 +90,7 @@ class Repository:
     @property
     def failures(self) -> tuple[Failure, ...]:
         """What in the folders does not serve, though it is wanted."""
-        return (*self._unusable, *(self._broken[identity] for identity in sorted(self._broken)))
-
-    def failure(self, identity: Identity) -> Failure | None:
-        """Why a version does not serve, or not as it now lies in the folders."""
-        return self._broken.get(identity)
+        return self._inventory.failures
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -122,13 +112,8 @@ class Repository:
         """Whether requests are accepted."""
         return not self.reasons
 
-    @property
-    def unloaded(self) -> list[Identity]:
-        """What lies in the folders and is not wanted."""
-        return sorted(identity for identity in self._found if self.desired.unloads(*identity))
-
     def _nothing_serves(self) -> tuple[str, ...]:
-        if unloaded := self.unloaded:
+        if unloaded := self._inventory.unloaded(self.desired):
             names = ", ".join(f"{name}/{version}" for name, version in unloaded)
             advice = f"load one of those that were unloaded with `ganymede admin load`: {names}"
         else:
@@ -174,10 +159,7 @@ class Repository:
         """
         self._require_started()
         await self._refresh(desired)
-        return tuple(
-            Failed(name=name, version=version, reason=failure.reason)
-            for (name, version), failure in sorted(self._broken.items())
-        )
+        return self._inventory.failed()
 
     async def present(self) -> dict[str, Present]:
         """What there is of each model, after a look into the folders.
@@ -187,47 +169,29 @@ class Repository:
         """
         self._require_started()
         await self.refresh()
-        return {name: self._present(name) for name in sorted({name for name, _ in self._found})}
-
-    def _present(self, name: str) -> Present:
-        return Present(
-            found=frozenset(version for known, version in self._found if known == name),
-            serving=frozenset(model.manifest.version for model in self.versions(name)),
-            failed={v: why.reason for (known, v), why in self._broken.items() if known == name},
+        return self._inventory.present(
+            (model.manifest.name, model.manifest.version) for model in self.models()
         )
 
     async def _refresh(self, desired: Desired | None) -> None:
         """Look into the folders; None is what was wanted before, also if that changes meanwhile."""
         async with self._refreshing:
             desired = desired or self.desired
-            self._found, unusable = await asyncio.to_thread(scan, self._config.models)
-            for failure in set(unusable).difference(self._unusable):
+            found, unusable = await asyncio.to_thread(scan, self._config.models)
+            for failure in self._inventory.look(found, unusable):
                 logger.warning("%s", failure)
-            self._unusable = unusable
-            wanted = {
-                identity: found
-                for identity, found in self._found.items()
-                if not desired.unloads(*identity)
-            }
-            for identity, found in wanted.items():
-                if self._is_stale(identity, found, desired) and not self._closing:
-                    await self._load(identity, found.path, desired.reloads(*identity))
-                    self._tried[identity] = found, desired.reloads(*identity)
+            for identity, bundle in self._inventory.wanted(desired).items():
+                if self._inventory.is_stale(identity, desired) and not self._closing:
+                    reloads = desired.reloads(*identity)
+                    await self._load(identity, bundle.path, reloads)
+                    self._inventory.note_tried(identity, bundle, reloads)
             # Nothing below waits: no request meets one half of it.
             self._catalogue.follow(desired)
-            for identity in [known for known in self._tried if known not in wanted]:
-                self._forget(identity)
+            for identity in self._inventory.forget_unwanted(desired):
+                self._withdraw(identity)
             self._metrics.models_loaded.set(len(self.models()))
             self._metrics.model_failures.set(len(self.failures))
             self._tell_notices()
-
-    def _is_stale(self, identity: Identity, found: Found, desired: Desired) -> bool:
-        """Whether a bundle is new, or changed, or to be opened anew."""
-        if identity not in self._tried:
-            return True
-        tried, reloads = self._tried[identity]
-        known = {reloads, self._opened.get(identity, reloads)}
-        return tried != found or desired.reloads(*identity) not in known
 
     def _tell_notices(self) -> None:
         """Say once, whenever it happens, that a default is not there."""
@@ -264,46 +228,44 @@ class Repository:
                     f"its manifest says {manifest.name}/{manifest.version}: name the folders so"
                 )
             same = old and (old.digest, old.bundle.path) == (bundle.digest, path)
-            if same and self._opened[identity] == reloads:
-                self._broken.pop(identity, None)  # touched, or repaired, and the same as before
+            if same and self._inventory.is_open(identity, reloads):
+                self._inventory.note_open(identity, reloads)  # touched, or repaired
                 return
             await self._retirement.room_for(name, self._config.drain_s)
             model = await load(bundle, self._config, self._provider, self._metrics)
         except Exception as error:
             before = "; what was loaded before goes on serving" if old else ""
-            self._broken[identity] = Failure(path, f"{error}{before}")
+            self._inventory.note_broken(identity, Failure(path, f"{error}{before}"))
             unexpected = not isinstance(error, BundleError)
             logger.error("%s cannot be served: %s%s", path, error, before, exc_info=unexpected)
             return
         if self._closing:
             await model.close()
             return
-        self._broken.pop(identity, None)
-        self._opened[identity] = reloads
+        self._inventory.note_open(identity, reloads)
         self._catalogue.offer(model)
         self._metrics.model_info.labels(name, str(version), model.provider).set(1)
         self._metrics.offer(
             name,
             self._config.queue_images,
-            waiting_rows=lambda: sum(each.waiting_rows for each in self.versions(name)),
-            oldest_wait_s=lambda: max(each.oldest_wait_s for each in self.versions(name)),
-            overdue_s=lambda: max(each.overdue_s for each in self.versions(name)),
+            waiting_rows=lambda: sum(each.waiting_rows for each in self._catalogue.versions(name)),
+            oldest_wait_s=lambda: max(
+                each.oldest_wait_s for each in self._catalogue.versions(name)
+            ),
+            overdue_s=lambda: max(each.overdue_s for each in self._catalogue.versions(name)),
         )
         logger.info("model %s/%d serves on %s, from %s", name, version, model.provider, path)
         if old:
             self._retirement.retire(old)
 
-    def _forget(self, identity: Identity) -> None:
+    def _withdraw(self, identity: Identity) -> None:
         """Stop offering what is no longer in the folders, or no longer wanted."""
         name, version = identity
-        del self._tried[identity]
-        self._broken.pop(identity, None)
-        self._opened.pop(identity, None)
         model = self._catalogue.withdraw(identity)
         if model is None:
             return
         self._metrics.model_info.remove(name, str(version), model.provider)
-        if not self.versions(name):
+        if not self._catalogue.versions(name):
             self._metrics.withdraw(name)
         logger.info("model %s/%d serves no more", name, version)
         self._retirement.retire(model)
