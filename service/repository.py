@@ -162,18 +162,18 @@ class Repository:
         return self._inventory.failed()
 
     async def present(self) -> dict[str, Present]:
-        """What there is of each model, after a look into the folders.
+        """What there is of each model, after a look into the folders that replaces nothing.
 
         Raises:
             NotReady: starting, or shutting down.
         """
         self._require_started()
-        await self.refresh()
+        await self._refresh(None, replace=False)
         return self._inventory.present(
             (model.manifest.name, model.manifest.version) for model in self.models()
         )
 
-    async def _refresh(self, desired: Desired | None) -> None:
+    async def _refresh(self, desired: Desired | None, *, replace: bool = True) -> None:
         """Look into the folders; None is what was wanted before, also if that changes meanwhile."""
         async with self._refreshing:
             desired = desired or self.desired
@@ -181,7 +181,9 @@ class Repository:
             for failure in self._inventory.look(found, unusable):
                 logger.warning("%s", failure)
             for identity, bundle in self._inventory.wanted(desired).items():
-                if self._inventory.is_stale(identity, desired) and not self._closing:
+                stale = self._inventory.is_stale(identity, desired)
+                kept = not replace and self._catalogue.find(identity) is not None
+                if stale and not kept and not self._closing:
                     reloads = desired.reloads(*identity)
                     await self._load(identity, bundle.path, reloads)
                     self._inventory.note_tried(identity, bundle, reloads)
@@ -231,7 +233,7 @@ class Repository:
             if same and self._inventory.is_open(identity, reloads):
                 self._inventory.note_open(identity, reloads)  # touched, or repaired
                 return
-            await self._retirement.room_for(name, self._config.drain_s)
+            await self._retirement.room_for(identity, self._config.drain_s)
             model = await load(bundle, self._config, self._provider, self._metrics)
         except Exception as error:
             before = "; what was loaded before goes on serving" if old else ""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+from service.folders import Identity
 from service.model import Model
 
 # A model that was replaced still takes the requests that had found it; they need milliseconds.
 LINGER_S = 5.0
-# Models of one name that end at the same time; each of them still fills memory.
-RETIRED_MODELS = 2
+# Of one version that is opened anew over and over: how many end at once, each still in memory.
+ENDING_MODELS = 2
 
 
 class Retirement:
@@ -29,14 +30,14 @@ class Retirement:
         self._ending[task] = model
         task.add_done_callback(self._ending.pop)
 
-    async def room_for(self, name: str, timeout_s: float) -> None:
-        """Wait until so few of a name are ending that memory can take one more.
+    async def room_for(self, identity: Identity, timeout_s: float) -> None:
+        """Wait until so few of a version are ending that memory can take one more.
 
         A model that does not end, for a run of it does not, is waited for no longer than this.
         """
         try:
             async with asyncio.timeout(timeout_s):
-                while len(ending := self._tasks(name)) >= RETIRED_MODELS:
+                while len(ending := self._tasks(identity)) >= ENDING_MODELS:
                     await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
         except TimeoutError:
             return
@@ -48,8 +49,12 @@ class Retirement:
             task.cancel()
         return tasks
 
-    def _tasks(self, name: str) -> list[asyncio.Task[None]]:
-        return [task for task, model in self._ending.items() if model.manifest.name == name]
+    def _tasks(self, identity: Identity) -> list[asyncio.Task[None]]:
+        return [
+            task
+            for task, model in self._ending.items()
+            if (model.manifest.name, model.manifest.version) == identity
+        ]
 
     async def _end(self, model: Model) -> None:
         await asyncio.sleep(LINGER_S)
