@@ -348,7 +348,7 @@ class Batcher(Generic[P, R]):
             Full, Closed: the rows were not accepted.
             Expired, RunFailed: they were, and came to no result.
         """
-        if (at_once := self._at_once(rows)) is not None:
+        if (at_once := self._at_once(rows, deadline)) is not None:
             return at_once
         done: asyncio.Future[Exception | None] = self._loop.create_future()
         item = _Item(rows, len(rows), nbytes, key, priority, deadline, self._clock(), done)
@@ -378,7 +378,7 @@ class Batcher(Generic[P, R]):
         self._wake()
         await asyncio.gather(*self._places, return_exceptions=True)
 
-    def _at_once(self, rows: P) -> Done[R] | None:
+    def _at_once(self, rows: P, deadline: float | None) -> Done[R] | None:
         """The results of rows that need not wait, where a run is over before a task would start.
 
         A failure is left to the queue, which knows how to deal with it.
@@ -388,6 +388,8 @@ class Batcher(Generic[P, R]):
         if not 0 < len(rows) <= self.max_batch_rows:
             return None
         start = self._clock()
+        if deadline is not None and deadline <= start:
+            return None
         try:
             result = self._run_at_once(rows)
         except Exception:

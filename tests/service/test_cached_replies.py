@@ -238,7 +238,7 @@ async def holding(
     held = HeldModel(repository.get("tiny"))
     app = create_app(config, cast(Repository, OneModel(held)), metrics)
     transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield held, lambda: asyncio.create_task(post(client, seed=7, label="star"))
     await repository.close()
 

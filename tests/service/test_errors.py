@@ -18,6 +18,7 @@ from export.manifest import FixedSize, Manifest
 from service.app import create_app
 from service.config import ServiceConfig
 from service.errors import (
+    ChangeRefused,
     DeadlineExceeded,
     DeadlineUnmeetable,
     Forbidden,
@@ -31,6 +32,8 @@ from service.errors import (
     RateLimited,
     RequestTimeout,
     ServiceError,
+    StateNotKept,
+    StillChanging,
     TooLarge,
     Unauthorized,
     UnknownModel,
@@ -75,7 +78,7 @@ class OneModel:
     def get(self, *_: object) -> object:
         return self._model
 
-    async def start(self) -> None: ...
+    async def start(self, *_: object) -> None: ...
     async def close(self) -> None: ...
 
 
@@ -139,6 +142,7 @@ PRODUCED_BELOW = {MethodNotAllowed, NotReady, InferenceFailed, DeadlineExceeded}
 PRODUCED_ELSEWHERE = {
     RequestTimeout,  # in test_bodies.py
     Unauthorized, Forbidden, RateLimited,  # in test_guard.py
+    ChangeRefused, StateNotKept, StillChanging,  # in test_admin.py
 }  # fmt: skip
 
 
@@ -170,7 +174,7 @@ def models_config(config: ServiceConfig) -> ServiceConfig:
 async def test_a_service_whose_models_are_not_loaded_is_not_ready(config: ServiceConfig) -> None:
     app = create_app(config)  # its lifespan was not entered
     transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         assert (await client.get("/health/live")).json() == {"status": "live"}
         for reply in (
             await client.get("/health/ready"),
