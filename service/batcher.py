@@ -98,6 +98,7 @@ class _Item:
     turn: int = 0
     taken: int = 0
     finished: int = 0
+    ready: Callable[[int, Any], None] | None = None
     ran_s: float = 0.0
     results: dict[int, Any] = field(default_factory=dict)  # R by the first of its rows
 
@@ -123,6 +124,8 @@ class _Part(NamedTuple):
         item.results[self.start] = result
         item.ran_s += ran_s
         item.finished += len(self.rows)
+        if item.ready is not None:
+            item.ready(self.start, result)
         if item.finished == item.size:
             item.end()
 
@@ -338,11 +341,13 @@ class Batcher(Generic[P, R]):
         nbytes: int,
         deadline: float | None = None,
         priority: Priority = "interactive",
+        ready: Callable[[int, R], None] | None = None,
     ) -> Done[R]:
         """Wait for the results of ``rows``, at least one. Cancelling this call withdraws them.
 
         Only rows with equal ``key`` share a batch; ``nbytes`` is what they hold in memory;
-        ``deadline`` is on the batcher's clock.
+        ``deadline`` is on the batcher's clock; ``ready``, which must not fail, is told of each part
+        by the first of its rows, when there are several.
 
         Raises:
             Full, Closed: the rows were not accepted.
@@ -352,6 +357,7 @@ class Batcher(Generic[P, R]):
             return at_once
         done: asyncio.Future[Exception | None] = self._loop.create_future()
         item = _Item(rows, len(rows), nbytes, key, priority, deadline, self._clock(), done)
+        item.ready = ready
         self._accept(item)
         error, timer = None, None
         if deadline is not None:  # a long run is not waited for either

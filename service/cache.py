@@ -107,6 +107,11 @@ class ReplyCache(Generic[V]):
         self._keep(key, value)
         return value
 
+    def keep(self, key: str, value: V) -> None:
+        """Keep a value that was made without ``get``, because nobody could have waited for it."""
+        self._observe("miss")
+        self._keep(key, value)
+
     def _keep(self, key: str, value: V) -> None:
         if value.nbytes + ENTRY_BYTES > self.limit_bytes:
             return

@@ -5,53 +5,31 @@ The pictures are drawn (``/generate``), or start from one that was sent (``/tran
 
 from __future__ import annotations
 
-import asyncio
-import math
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from dataclasses import dataclass
 from time import perf_counter
-from typing import ParamSpec, TypeVar
 
-from export.manifest import Graph, ImageOutput, Manifest, Task
+from export.manifest import Graph, Manifest, Task
 from service.batcher import Priority
 from service.cache import ReplyCache
 from service.config import ServiceConfig
-from service.errors import DeadlineExceeded, InvalidInput, TooLarge
+from service.errors import DeadlineExceeded, InvalidInput
 from service.fields import FieldErrors
-from service.images import DEFAULT_QUALITY, LOSSY, MAX_SIDE, Picture, estimate_s, grid_shape
-from service.inputs import Plan, bind
-from service.metrics import CacheResult, Metrics, Phase
+from service.images import DEFAULT_QUALITY, LOSSY, MAX_SIDE, Picture, grid_shape
+from service.making import Job, Progress, aside, make, stream
+from service.metrics import Metrics
 from service.model import RETRY_AFTER_S, Model
 from service.negotiation import Form
 from service.planning import plan
-from service.replies import Facts, Rendered, Reply, matches, render
-from service.rows import Rows
+from service.replies import Facts, Multipart, Rendered, Reply, matches
 from service.schemas import GenerateRequest, ModelQuery, PicturesQuery, Urgency
 
-# Above these the work leaves the event loop. A thread costs 0.05 ms when the machine is idle, more
-# when it is not, and small pictures hold the interpreter lock for most of their time anyhow.
-PARSED_INLINE_BYTES = 2**14
-ENCODED_INLINE_S = 0.5e-3
+PARSED_INLINE_BYTES = 2**14  # larger bodies are parsed in a thread
 
 PINNED = "public, max-age=31536000, immutable"  # a bundle's version never changes
 UNPINNED = "public, max-age=60"  # the default version may
 REVALIDATE = "no-cache"  # for POST: nobody may reuse it unasked, and asking needs no inference
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-@dataclass
-class Progress:
-    """What is known of a request so far; the log line and the metrics are made of it."""
-
-    model: str = ""
-    version: int = 0
-    images: int = 0
-    start: float = field(default_factory=perf_counter)
-    phases_s: dict[Phase, float] = field(default_factory=dict)
-    cache: CacheResult | None = None  # how a reply that was not made for this request was found
 
 
 @dataclass(frozen=True)
@@ -111,44 +89,54 @@ async def generate(
         progress.cache = "hit"
     else:
         async with conditions.while_wanted():
-            job = _Job(task, model, facts, config, progress, *urgency(request, conditions, config))
+            job = Job(task, model, facts, config, progress, *urgency(request, conditions, config))
+            if conditions.form.container == "multipart":
+                return await _streamed(key, job, headers, cache)
             rendered = await _make_or_wait(key, job, cache)
     headers["Content-Type"] = rendered.content_type
     headers["Server-Timing"] = server_timing(progress)
     return Reply(200, rendered.told(_timing(progress)), headers)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A reply that has to be made."""
+async def _streamed(
+    key: str | None, job: Job, headers: dict[str, str], cache: ReplyCache[Rendered]
+) -> Reply:
+    """A reply whose images leave as they are ready, and which is kept when it was sent."""
+    multipart = Multipart(job.facts)
+    pieces = stream(job, multipart)
+    sent = [await anext(pieces)]
 
-    task: Task
-    model: Model
-    facts: Facts
-    config: ServiceConfig
-    progress: Progress
-    timeout_s: float
-    priority: Priority
+    async def rest() -> AsyncGenerator[bytes]:
+        async with aclosing(pieces):
+            async for piece in pieces:
+                sent.append(piece)
+                yield piece
+        if key is not None and cache.limit_bytes:
+            cache.keep(key, Rendered(b"".join(sent), multipart.content_type))
+
+    headers["Content-Type"] = multipart.content_type
+    headers["Server-Timing"] = server_timing(job.progress)
+    return Reply(200, sent[0], headers, rest())
 
 
-async def _make_or_wait(key: str | None, job: _Job, cache: ReplyCache[Rendered]) -> Rendered:
+async def _make_or_wait(key: str | None, job: Job, cache: ReplyCache[Rendered]) -> Rendered:
     """Make the reply, unless another request with the same key does.
 
     Bulk makes its own: nobody interactive shall wait for one that waits for everybody.
     """
     timeout_s, progress = job.timeout_s, job.progress
     if key is None or job.priority == "bulk":
-        return await _make(job, timeout_s)
+        return await make(job, timeout_s)
     start = perf_counter()
 
-    async def make() -> Rendered:
+    async def make_it() -> Rendered:
         waited_s = perf_counter() - start  # for another request, which came to no reply
-        rendered = await _make(job, timeout_s - waited_s)
+        rendered = await make(job, timeout_s - waited_s)
         progress.phases_s["queue"] += waited_s
         return rendered
 
     try:
-        rendered, found = await cache.get(key, make, timeout_s=timeout_s)
+        rendered, found = await cache.get(key, make_it, timeout_s=timeout_s)
     except TimeoutError:
         raise DeadlineExceeded(
             f"another request for the same was not answered within {timeout_s:g} s; come back "
@@ -158,22 +146,6 @@ async def _make_or_wait(key: str | None, job: _Job, cache: ReplyCache[Rendered])
     if found != "miss":
         progress.phases_s["queue"] = perf_counter() - start
         progress.cache = found
-    return rendered
-
-
-async def _make(job: _Job, timeout_s: float) -> Rendered:
-    facts, progress = job.facts, job.progress
-    start = perf_counter()
-    rows = await filled(facts.plan, job.config)
-    progress.phases_s["decode"] += perf_counter() - start
-    answer = await job.model.infer(job.task, rows, timeout_s=timeout_s, priority=job.priority)
-    progress.phases_s |= {"queue": answer.queued_s, "run": answer.ran_s}
-    start = perf_counter()
-    pictures = facts.plan.cut_out(answer.rows[_image_output(facts.plan).name])
-    files = len(pictures) if facts.form.container in ("json", "zip", "multipart") else 1
-    cost_s = estimate_s(facts.form.image, files, math.prod(pictures.shape[:3]))
-    rendered = await aside(cost_s > ENCODED_INLINE_S, render, pictures, facts)
-    progress.phases_s["encode"] = perf_counter() - start
     return rendered
 
 
@@ -214,21 +186,6 @@ def graph_for(task: Task, manifest: Manifest) -> Graph:
     return manifest.graph(task)
 
 
-async def filled(plan: Plan, config: ServiceConfig) -> Rows:
-    """Every input of the plan's graph, drawn and scaled.
-
-    Raises:
-        TooLarge: the rows would never fit into the queue.
-    """
-    if plan.nbytes > config.queue_bytes:
-        raise TooLarge(
-            f"{len(plan)} images of {plan.height} x {plan.width} pixels start from {plan.nbytes} "
-            f"bytes, and at most {config.queue_bytes} may wait: ask for fewer, or for smaller ones",
-            limit_bytes=config.queue_bytes,
-        )
-    return await aside(plan.is_large, bind, plan)
-
-
 def urgency(
     request: ModelQuery, conditions: Conditions, config: ServiceConfig
 ) -> tuple[float, Priority]:
@@ -237,18 +194,6 @@ def urgency(
     set_s = [s for s in (body.timeout_s, conditions.timeout_s) if s is not None]
     longest_s = max(config.timeout_s, config.max_timeout_s)
     return (min(*set_s, longest_s) if set_s else config.timeout_s), body.priority or "interactive"
-
-
-def _image_output(plan: Plan) -> ImageOutput:
-    """The manifest has one, for every task that is answered with pictures."""
-    return next(entry for entry in plan.graph.outputs if isinstance(entry, ImageOutput))
-
-
-async def aside(large: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run ``work`` in a thread when it would hold up other requests, here when it would not."""
-    if large:
-        return await asyncio.to_thread(work, *args, **kwargs)
-    return work(*args, **kwargs)
 
 
 def caching(

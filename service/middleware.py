@@ -10,15 +10,15 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
+from contextlib import aclosing, suppress
 from itertools import count
 from time import perf_counter
 from typing import Any
 
 from service.errors import NotReady, RequestTimeout, TooLarge
-from service.generate import Progress
 from service.logs import Line
+from service.making import Progress
 from service.metrics import Metrics
 from service.problems import plain_problem, refuse
 from service.replies import Reply
@@ -208,13 +208,27 @@ class LimitBody:
 async def send_reply(send: Send, reply: Reply) -> None:
     """Send a whole reply, without a web framework."""
     body = reply.body or b""
-    headers = [
-        (name.lower().encode("latin-1"), value.encode("latin-1"))
-        for name, value in reply.headers.items()
-    ]
+    headers = _encoded(reply.headers)
     headers.append((b"content-length", str(len(body)).encode("ascii")))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+async def send_stream(send: Send, reply: Reply, rest: AsyncGenerator[bytes]) -> None:
+    """Send a reply whose end is still to come, piece by piece."""
+    headers = _encoded(reply.headers)
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body or b"", "more_body": True})
+    async with aclosing(rest):
+        async for piece in rest:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [
+        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()
+    ]
 
 
 class ArrivesWithin:

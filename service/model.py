@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from export.bundle import Bundle
@@ -80,9 +80,22 @@ class Model:
         return self._engines
 
     async def infer(
-        self, task: Task, rows: Rows, *, timeout_s: float, priority: Priority = "interactive"
+        self,
+        task: Task,
+        rows: Rows,
+        *,
+        timeout_s: float,
+        priority: Priority = "interactive",
+        ready: Callable[[int, Rows], None] | None = None,
     ) -> Answer:
         """Answer rows that fit the graph of ``task``. Cancelling this call withdraws them.
+
+        Args:
+            task: names the graph.
+            rows: all of one shape.
+            timeout_s: after which no answer is wanted.
+            priority: before what it is computed.
+            ready: told of outputs that come before the others, by the first of their rows.
 
         Raises:
             InvalidInput: the bundle does not answer ``task``.
@@ -102,6 +115,7 @@ class Model:
                 nbytes=rows.nbytes,
                 deadline=time.monotonic() + timeout_s,
                 priority=priority,
+                ready=ready,
             )
         except Full as error:
             raise QueueFull(

@@ -12,19 +12,10 @@ from service.cache import ReplyCache
 from service.config import ServiceConfig
 from service.documents import EncodeReply, RunTiming, ScoreReply
 from service.errors import InferenceFailed
-from service.generate import (
-    Conditions,
-    Progress,
-    aside,
-    caching,
-    filled,
-    generate,
-    graph_for,
-    server_timing,
-    urgency,
-)
+from service.generate import Conditions, caching, generate, graph_for, server_timing, urgency
 from service.images import Picture, UploadedFile, npy
 from service.inputs import Floats
+from service.making import Progress, aside, filled
 from service.model import Answer, Model
 from service.planning import image_input, plan
 from service.replies import Facts, Rendered, Reply, matches

@@ -10,6 +10,7 @@ import hashlib
 import io
 import zipfile
 from binascii import b2a_base64
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -32,6 +33,7 @@ class Reply:
     status: int
     body: bytes | None = b""  # None: not computed, as HEAD does not need it
     headers: dict[str, str] = field(default_factory=dict)
+    rest: AsyncGenerator[bytes] | None = None  # follows the body, as it comes to be
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,9 @@ def render(pictures: Pixels, facts: Facts) -> Rendered:
     if container == "zip":
         return Rendered(_zip(files, facts), "application/zip")
     if container == "multipart":
-        body, boundary = _multipart(files, facts)
-        return Rendered(body, f"multipart/mixed; boundary={boundary}")
+        multipart = Multipart(facts)
+        body = b"".join([multipart.first, *map(multipart.part, files), multipart.last])
+        return Rendered(body, multipart.content_type)
     return Rendered(_open_json(files, pictures.shape, facts), "application/json", tells_times=True)
 
 
@@ -174,20 +177,32 @@ def _zip(files: list[bytes], facts: Facts) -> bytes:
     return stream.getvalue()
 
 
-def _multipart(files: list[bytes], facts: Facts) -> tuple[bytes, str]:
-    """RFC 2046: the table of contents, then the files. The boundary is a hash of all of them."""
-    names, index = _index(facts)
-    boundary = hashlib.sha256(b"".join([index, *files])).hexdigest()[:32]
-    types = ["application/json"] + [MEDIA_TYPES[facts.form.image]] * len(files)
-    pieces = []
-    for name, kind, content in zip(["index.json", *names], types, [index, *files], strict=True):
+class Multipart:
+    """RFC 2046: the table of contents, then the files. Each can be sent before the next exists.
+
+    The boundary is a hash of what the pictures depend on, hence the same for the same pictures.
+    """
+
+    def __init__(self, facts: Facts) -> None:
+        names, index = _index(facts)
+        self._names, self._image_type = iter(names), MEDIA_TYPES[facts.form.image]
+        told = repr((facts.model, facts.version, facts.form, facts.quality, facts.plan.key()))
+        self._boundary = hashlib.sha256(told.encode()).hexdigest()[:32]
+        self.content_type = f"multipart/mixed; boundary={self._boundary}"
+        self.first = self._wrapped("index.json", "application/json", index)
+        self.last = f"--{self._boundary}--\r\n".encode("ascii")
+
+    def part(self, file: bytes) -> bytes:
+        """The next picture, wrapped."""
+        return self._wrapped(next(self._names), self._image_type, file)
+
+    def _wrapped(self, name: str, kind: str, content: bytes) -> bytes:
         head = (
-            f"--{boundary}\r\nContent-Type: {kind}\r\n"
+            f"--{self._boundary}\r\nContent-Type: {kind}\r\n"
             f'Content-Disposition: attachment; filename="{name}"\r\n'
             f"Content-Length: {len(content)}\r\n\r\n"
         )
-        pieces += [head.encode("ascii"), content, b"\r\n"]
-    return b"".join([*pieces, f"--{boundary}--\r\n".encode("ascii")]), boundary
+        return b"%b%b\r\n" % (head.encode("ascii"), content)
 
 
 def _json_atom(value: int | str | None) -> bytes:

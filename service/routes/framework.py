@@ -18,7 +18,9 @@ from service.middleware import (
     Receive,
     Scope,
     Send,
+    WhileWanted,
     send_reply,
+    send_stream,
 )
 from service.problems import refuse
 from service.replies import Reply
@@ -114,7 +116,11 @@ class Shortcut:
             reply = await answer(Request(scope, receive))
         except ServiceError as error:
             reply = refusal(scope, error)
-        await send_reply(send, reply)
+        if reply.rest is None:
+            await send_reply(send, reply)
+            return
+        async with WhileWanted(receive):
+            await send_stream(send, reply, reply.rest)
 
 
 def refusal(scope: Scope, error: ServiceError) -> Reply:
@@ -139,6 +145,7 @@ def root_path_of(request: Request) -> str:
 
 def respond(reply: Reply) -> Response:
     """A reply of ours as one of the framework's."""
+    assert reply.rest is None, "a stream is sent by Shortcut"
     response = Response(reply.body, reply.status, reply.headers)
     if reply.body is None:
         del response.headers["content-length"]

@@ -11,7 +11,8 @@ from fastapi import Request, Response
 
 from service.config import ServiceConfig
 from service.errors import UnknownModel
-from service.generate import PARSED_INLINE_BYTES, Conditions, Progress, aside, generate
+from service.generate import PARSED_INLINE_BYTES, Conditions, generate
+from service.making import Progress, aside
 from service.middleware import WhileWanted, header
 from service.model import Model
 from service.negotiation import Form, negotiate, negotiate_numbers

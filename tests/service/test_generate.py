@@ -19,10 +19,12 @@ import pytest
 
 from export.draw import SEED_LIMIT
 from service import generate as generate_module
+from service import making
 from service.app import create_app
 from service.config import ServiceConfig
 from service.errors import QueueFull
 from service.images import Pixels, grid
+from service.making import Progress
 from service.metrics import Metrics
 from service.model import Model
 from service.negotiation import Form
@@ -238,7 +240,7 @@ async def test_long_encoding_leaves_the_event_loop_free(
         threads.append(threading.get_ident())
         return render(*asked)
 
-    monkeypatch.setattr("service.generate.render", noted)
+    monkeypatch.setattr("service.making.render", noted)
     assert (await post(client, seed=1, **body)).status_code == 200
     assert (threads == [threading.get_ident()]) is inline
 
@@ -373,7 +375,7 @@ async def test_the_phases_are_the_whole_of_a_request(
     config: ServiceConfig, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    progress = generate_module.Progress(start=clock())
+    progress = Progress(start=clock())
     clock.now += 7  # the body arrives, is read, and its form is chosen
 
     def rendered(*args: Any) -> Rendered:  # noqa: ANN401
@@ -381,7 +383,8 @@ async def test_the_phases_are_the_whole_of_a_request(
         return render(*args)
 
     monkeypatch.setattr(generate_module, "perf_counter", clock)
-    monkeypatch.setattr(generate_module, "render", rendered)
+    monkeypatch.setattr(making, "perf_counter", clock)
+    monkeypatch.setattr(making, "render", rendered)
     app = create_app(config)
     async with serve(app):
         model, asked = app.state.repository.get("tiny"), GenerateRequest(num_images=2)

@@ -22,9 +22,10 @@ from export.manifest import FixedSize, FreeSize, Noise
 from service import inputs, reading
 from service.app import create_app
 from service.config import ServiceConfig
-from service.generate import Conditions, Progress
+from service.generate import Conditions
 from service.images import Picture, Pixels, UploadedFile, npy
 from service.inputs import Floats, Plan
+from service.making import Progress
 from service.model import Answer, Model
 from service.negotiation import Form
 from service.rows import Rows
@@ -459,7 +460,7 @@ async def test_large_pictures_are_decoded_and_resized_beside_the_event_loop(
         return bind_here(plan)
 
     monkeypatch.setattr(UploadedFile, "decode", watched_decode)
-    monkeypatch.setattr("service.generate.bind", watched_bind)
+    monkeypatch.setattr("service.making.bind", watched_bind)
     for side in (8, 64, 300):
         await translated(client, file(noise(side, side)))
     assert found == [
