@@ -26,8 +26,9 @@ from service.page import asset, page
 from service.parsing import parse_version
 from service.problems import refuse
 from service.repository import Repository
-from service.routes import pictures
+from service.routes import pictures, v2
 from service.routes.framework import Routes, repository_of, respond, root_path_of
+from service.v2.refusals import SpeakV2
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ def create_app(
     app.state.cache = reply_cache(config, metrics)
     app.state.stopping, app.state.reading = False, set()
     app.include_router(pictures.routes)
+    app.include_router(v2.routes)
     app.include_router(routes)
     app.add_exception_handler(ServiceError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
@@ -94,6 +96,7 @@ def _surround(app: FastAPI, config: ServiceConfig, metrics: Metrics) -> None:
     if config.root_path:
         app.add_middleware(UnderRootPath, root_path=config.root_path)
     app.add_middleware(Observe, metrics=metrics)
+    app.add_middleware(SpeakV2, root_path=config.root_path)
 
 
 # --- Models. ---

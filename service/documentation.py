@@ -39,6 +39,7 @@ from service.errors import (
 )
 from service.images import MEDIA_TYPES
 from service.schemas import GenerateQuery, GenerateRequest, ReadRequest, TranslateRequest
+from service.v2 import documentation as v2
 
 _SCHEMAS: tuple[type[BaseModel], ...] = (
     EncodeReply,
@@ -52,6 +53,7 @@ _SCHEMAS: tuple[type[BaseModel], ...] = (
     ReadRequest,
     ScoreReply,
     TranslateRequest,
+    *v2.SCHEMAS,
 )
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
@@ -86,7 +88,7 @@ def document(paths: dict[str, Any], root_path: str = "") -> str:
             if "application/json" in refused.get("content", {}):  # the framework's own, never sent
                 del described["responses"]["422"]
     whole = paths | {"components": {"schemas": _components()}}
-    whole["tags"] = [{"name": name} for name in ("pictures", "models", "operation")]
+    whole["tags"] = [{"name": name} for name in ("pictures", "models", "v2", "operation")]
     whole["servers"] = [{"url": root_path or "/"}]
     return json.dumps(whole, indent=1) + "\n"
 
@@ -286,7 +288,7 @@ _OPERATIONS: dict[str, dict[str, Any]] = {
         "tags": ["operation"],
         "responses": _sends("text/plain"),
     },
-}
+} | v2.OPERATIONS
 
 
 def operation(name: str) -> dict[str, Any]:

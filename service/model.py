@@ -94,6 +94,19 @@ class Model:
             answers = ", ".join(self.manifest.tasks)
             raise InvalidInput(f"model {name} does not {task}; it answers: {answers}")
         engine = self._engines[self.manifest.tasks[task]]
+        start = time.monotonic()
+        try:
+            answer = await self._ask(engine, rows, timeout_s, priority)
+        except BaseException:
+            engine.tally.failed.add(time.monotonic() - start)
+            raise
+        engine.tally.answered(len(rows), answer.queued_s, answer.ran_s)
+        return answer
+
+    async def _ask(
+        self, engine: Engine, rows: Rows, timeout_s: float, priority: Priority
+    ) -> Answer:
+        name = f"{self.manifest.name}/{self.manifest.version}"
         predicted_s = engine.admit(rows, timeout_s, priority)
         deadline = time.monotonic() + timeout_s
         try:
