@@ -149,16 +149,16 @@ class Server(uvicorn.Server):
         if starting.cancelled():
             return
         self.failure = starting.exception()
-        if self.failure is None and not repository.models():
+        unloaded = repository.inventory.unloaded(repository.desired)
+        if self.failure is None and not repository.models() and not unloaded:
             self.failure = InvalidSetting("; ".join(repository.reasons))
         if self.failure is not None:
             self.should_exit = True
             return
         names = [f"{model.manifest.name}/{model.manifest.version}" for model in repository.models()]
+        told = f"Ganymede {__version__} serves {', '.join(names) or 'nothing'}"
         for listener in sockets:
-            print(
-                f"Ganymede {__version__} serves {', '.join(names)} on {_url(listener)}", flush=True
-            )
+            print(f"{told} on {_url(listener)}", flush=True)
 
 
 def _url(listener: socket.socket) -> str:

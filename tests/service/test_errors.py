@@ -18,6 +18,7 @@ from export.manifest import FixedSize, Manifest
 from service.app import create_app
 from service.config import ServiceConfig
 from service.errors import (
+    ChangeRefused,
     DeadlineExceeded,
     DeadlineUnmeetable,
     InferenceFailed,
@@ -29,6 +30,8 @@ from service.errors import (
     QueueFull,
     RequestTimeout,
     ServiceError,
+    StateNotKept,
+    StillChanging,
     TooLarge,
     Unauthorized,
     UnknownModel,
@@ -73,7 +76,7 @@ class OneModel:
     def get(self, *_: object) -> object:
         return self._model
 
-    async def start(self) -> None: ...
+    async def start(self, *_: object) -> None: ...
     async def close(self) -> None: ...
 
 
@@ -135,6 +138,7 @@ REQUESTS: dict[type[ServiceError], dict[str, Any]] = {
 PRODUCED_BY_FAKES = {Unauthorized, QueueFull, DeadlineUnmeetable}
 PRODUCED_BELOW = {MethodNotAllowed, NotReady, InferenceFailed, DeadlineExceeded}
 PRODUCED_ELSEWHERE = {RequestTimeout}  # in test_bodies.py
+PRODUCED_ELSEWHERE |= {ChangeRefused, StateNotKept, StillChanging}  # in test_admin.py
 
 
 def test_every_error_has_a_request_that_ends_with_it() -> None:
