@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from fastapi import Request, Response
 from pydantic import BaseModel, TypeAdapter
 
+from service.control import Control
+from service.desired import Change, LoadChange, UnloadChange
 from service.errors import InvalidInput, MalformedRequest, NotReady, UnknownModel, UnsupportedMedia
 from service.generate import Progress
 from service.middleware import cancelled_when_gone, header
@@ -19,7 +21,7 @@ from service.v2 import describing
 from service.v2.documents import IndexEntry, V2Live, V2ModelReady, V2Ready
 from service.v2.inferring import Envelope, infer
 from service.v2.parsing import parse_document
-from service.v2.schemas import IndexRequest
+from service.v2.schemas import ControlRequest, IndexRequest
 
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _BODIES = ("", "application/json", "application/octet-stream")
@@ -88,6 +90,33 @@ async def v2_list_repository(request: Request) -> Response:
         asked = parse_document(IndexRequest, body or b"{}")
     entries = describing.index(repository_of(request), ready_only=asked.ready)
     return Response(_INDEX.dump_json(entries), media_type="application/json")
+
+
+@routes.on("/v2/repository/models/{name}/load", "POST")
+async def v2_load_model(request: Request, name: str) -> Response:
+    """Serve a model: all its versions, as they now lie in the folders."""
+    return await _change(request, LoadChange(name=name))
+
+
+@routes.on("/v2/repository/models/{name}/unload", "POST")
+async def v2_unload_model(request: Request, name: str) -> Response:
+    """Serve a model no more."""
+    return await _change(request, UnloadChange(name=name))
+
+
+async def _change(request: Request, change: Change) -> Response:
+    body = await body_of(request)
+    with _told_as_400():
+        asked = parse_document(ControlRequest, body or b"{}")
+    for parameter in asked.parameters:
+        if parameter == "config" or parameter.startswith("file:"):
+            raise MalformedRequest(
+                "a bundle brings its own configuration and files: put another into a folder of "
+                "models, and leave the parameters config and file: out"
+            )
+    control: Control = request.app.state.control
+    await control.change(change)
+    return Response()
 
 
 # --- One model. ---

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from export.manifest import Image, Input, Output, Size, Text
 from service import __version__
+from service.admin import AdminVersion, admin_models
 from service.config import ServiceConfig
 from service.model import Model
 from service.repository import Repository
@@ -85,25 +86,27 @@ def statistics(models: Iterable[Model]) -> V2Statistics:
 
 
 def index(repository: Repository, *, ready_only: bool) -> list[IndexEntry]:
-    """Every version in the folders: those that serve, and those that cannot."""
-    entries = {
-        (model.manifest.name, model.manifest.version): (model.alive, model.trouble or "")
-        for model in repository.models()
-    }
-    for failure in repository.failures:
-        version = failure.path.name
-        if version.isascii() and version.isdecimal() and len(version) < 10:
-            entries.setdefault((failure.path.parent.name, int(version)), (False, failure.reason))
-    return [
-        IndexEntry(
-            name=name,
-            version=str(version),
-            state="READY" if ready else "UNAVAILABLE",
-            reason=reason,
-        )
-        for (name, version), (ready, reason) in sorted(entries.items())
-        if ready or not ready_only
+    """Every version in the folders: those that serve, those that cannot, and those that shall not.
+
+    Of two folders with the same version, the one that counts.
+    """
+    entries = [
+        _index_entry(repository, model.name, version)
+        for model in admin_models(repository).models
+        for version in model.versions
+        if version.state != "superseded"
     ]
+    return [entry for entry in entries if entry.state == "READY" or not ready_only]
+
+
+def _index_entry(repository: Repository, name: str, version: AdminVersion) -> IndexEntry:
+    model = repository.catalogue.find((name, version.version))
+    return IndexEntry(
+        name=name,
+        version=str(version.version),
+        state="READY" if model is not None and model.alive else "UNAVAILABLE",
+        reason=version.reason or ("" if model else version.state),
+    )
 
 
 def _tensor(entry: Input | Output, size: Size) -> TensorMetadata:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from service.errors import (
+    ChangeRefused,
     DeadlineExceeded,
     DeadlineUnmeetable,
     InferenceFailed,
@@ -16,6 +17,8 @@ from service.errors import (
     QueueFull,
     RequestTimeout,
     ServiceError,
+    StateNotKept,
+    StillChanging,
     TooLarge,
     UnknownModel,
     UnsupportedMedia,
@@ -32,9 +35,10 @@ from service.v2.documents import (
     V2Server,
     V2Statistics,
 )
-from service.v2.schemas import IndexRequest, InferRequest
+from service.v2.schemas import ControlRequest, IndexRequest, InferRequest
 
 SCHEMAS: tuple[type[BaseModel], ...] = (
+    ControlRequest,
     IndexEntry,
     IndexRequest,
     InferRequest,
@@ -130,6 +134,19 @@ def _infer() -> dict[str, Any]:
     return described
 
 
+def _control(summary: str) -> dict[str, Any]:
+    """A route that changes what serves."""
+    described = _described(
+        summary,
+        {},
+        *(MalformedRequest, UnknownModel, RequestTimeout, ChangeRefused, TooLarge),
+        *(StateNotKept, NotReady, StillChanging),
+        requestBody={"content": {"application/json": {"schema": _reference(ControlRequest)}}},
+    )
+    described["responses"][200] = {"description": "Every request that comes now meets it."}
+    return described
+
+
 def _twice(name: str, described: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """A route about a model, and the one that pins its version."""
     extra = described["openapi_extra"]
@@ -158,6 +175,8 @@ def _operations() -> Iterator[tuple[str, dict[str, Any]]]:
             requestBody={"content": {"application/json": {"schema": _reference(IndexRequest)}}},
         ),
     )
+    for name, summary in (("load", "Serve a model"), ("unload", "Serve a model no more")):
+        yield f"v2_{name}_model", _control(summary)
     for name, summary, schema in (
         ("v2_show_model", "Show a model's tensors", V2Model),
         ("v2_show_model_ready", "Is a model ready?", V2ModelReady),

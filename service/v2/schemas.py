@@ -109,6 +109,14 @@ class InferRequest(BaseModel):
     )
 
 
+class ControlRequest(BaseModel):
+    """The body of load and unload, which may be empty."""
+
+    parameters: dict[str, Any] = Field(
+        {}, description="none is read; config and file:... are refused, as a bundle brings its own"
+    )
+
+
 class IndexRequest(BaseModel):
     """The body of ``POST /v2/repository/index``, which may be empty."""
 
