@@ -170,48 +170,31 @@ async def test_a_timeout_that_is_no_number(client: httpx.AsyncClient) -> None:
         assert "X-Request-Timeout" in error_of(reply)
 
 
-@pytest.mark.parametrize(
-    ("error", "status"),
-    [
-        (QueueFull, 429),
-        (DeadlineUnmeetable, 429),
-        (InferenceFailed, 500),
-        (NotReady, 503),
-        (DeadlineExceeded, 504),
-    ],
-)
 async def test_what_the_model_refuses(
-    config: ServiceConfig,
-    serve: Serve,
-    monkeypatch: pytest.MonkeyPatch,
-    error: type[ServiceError],
-    status: int,
+    config: ServiceConfig, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise error("say what to change", retry_after_s=2.2)
-
     app = create_app(config)
+    errors = (QueueFull, DeadlineUnmeetable, InferenceFailed, NotReady, DeadlineExceeded)
     async with serve(app) as client:
-        [engine] = app.state.repository.get("tiny").engines.values()
-        monkeypatch.setattr(engine, "admit", refuse)
-        reply = await client.post(URL, json={})
-        assert reply.status_code == status
-        assert error_of(reply) == "say what to change"
-        assert reply.headers["retry-after"] == "3"
-        [stats] = (await client.get("/v2/models/tiny/stats")).json()["model_stats"]
-        assert stats["inference_stats"]["fail"]["count"] == 1
-        assert (stats["inference_count"], stats["last_inference"]) == (0, 0)
+        model: Model = app.state.repository.get("tiny")
+        [engine] = model.engines.values()
+        for count, error in enumerate(errors, 1):
+
+            def refuse(*_: object, error: type[ServiceError] = error) -> None:
+                raise error("say what to change", retry_after_s=2.2)
+
+            monkeypatch.setattr(engine, "admit", refuse)
+            reply = await client.post(URL, json={})
+            assert reply.status_code == error.status
+            assert error_of(reply) == "say what to change"
+            assert reply.headers["retry-after"] == "3"
+            [stats] = (await client.get("/v2/models/tiny/stats")).json()["model_stats"]
+            assert stats["inference_stats"]["fail"]["count"] == count
+            assert (stats["inference_count"], stats["last_inference"]) == (0, 0)
 
 
-@pytest.mark.parametrize(
-    ("priority", "expected"), [(0, "interactive"), (1, "interactive"), (2, "bulk"), (9, "bulk")]
-)
 async def test_priorities_are_the_other_routes(
-    config: ServiceConfig,
-    serve: Serve,
-    monkeypatch: pytest.MonkeyPatch,
-    priority: int,
-    expected: str,
+    config: ServiceConfig, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = create_app(config)
     async with serve(app) as client:
@@ -224,9 +207,10 @@ async def test_priorities_are_the_other_routes(
             return admit(rows, timeout_s, priority)
 
         monkeypatch.setattr(engine, "admit", note)
-        reply = await client.post(URL, json={"parameters": {"priority": priority}})
-        assert reply.status_code == 200
-        assert admitted == [expected]
+        for priority in (0, 1, 2, 9):
+            reply = await client.post(URL, json={"parameters": {"priority": priority}})
+            assert reply.status_code == 200
+        assert admitted == ["interactive", "interactive", "bulk", "bulk"]
 
 
 async def test_work_for_a_client_that_went_away_is_cancelled(
