@@ -117,7 +117,8 @@ async def bind(taken: Taken, size: Size, parameters: Parameters, config: Service
         width=taken.width,
     )
     asked = asked.model_copy(update=_scalars(parameters))
-    rest = graph.model_copy(update={"inputs": left_out})
+    # Not a copy of the graph, which may remember what it has found out about all its inputs.
+    rest = Graph.model_construct(inputs=left_out, outputs=graph.outputs, onnx=graph.onnx)
     fitted = plan(rest, size, asked, limit=config.max_images)
     if not left_out:
         return Bound(Rows(tensors), None)

@@ -7,6 +7,7 @@ missing, a page that is not there. The status and the other headers stay.
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable
 
 from service.middleware import Application, Message, Receive, Scope, Send
 from service.problems import MEDIA_TYPE
@@ -19,12 +20,14 @@ class SpeakV2:
         self._application = application
         self._root_path = root_path
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """As ASGI says."""
         path = scope.get("path", "").removeprefix(self._root_path)
-        if scope["type"] != "http" or not (path == "/v2" or path.startswith("/v2/")):
-            await self._application(scope, receive, send)
-            return
+        if scope["type"] == "http" and (path == "/v2" or path.startswith("/v2/")):
+            return self._translate(scope, receive, send)
+        return self._application(scope, receive, send)
+
+    async def _translate(self, scope: Scope, receive: Receive, send: Send) -> None:
         start: Message | None = None
         problem = bytearray()
 
