@@ -6,14 +6,16 @@ Each route does one hop and hands over. Beside ``routes``, no other file knows t
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.types import ASGIApp
 
 from service import __version__, cards, documentation
 from service.config import ServiceConfig
@@ -22,16 +24,29 @@ from service.documents import Health
 from service.errors import MethodNotAllowed, NotReady, ServiceError, UnknownModel
 from service.generate import reply_cache
 from service.metrics import Metrics
-from service.middleware import LimitBody, Observe, UnderRootPath, header
+from service.middleware import (
+    Application,
+    LimitBody,
+    Observe,
+    Receive,
+    Scope,
+    Send,
+    UnderRootPath,
+    header,
+)
 from service.page import asset, page
 from service.parsing import parse_version
-from service.problems import refuse
 from service.repository import Repository
 from service.routes import admin, pictures, v2
-from service.routes.framework import Routes, repository_of, respond, root_path_of
+from service.routes.framework import (
+    Routes,
+    Shortcut,
+    refusal,
+    repository_of,
+    respond,
+    root_path_of,
+)
 from service.v2.refusals import SpeakV2
-
-logger = logging.getLogger(__name__)
 
 routes = Routes()
 
@@ -65,7 +80,7 @@ def create_app(
         await asyncio.gather(app.state.starting, return_exceptions=True)
         await models.close()
 
-    app = FastAPI(
+    app = _Surrounded(
         title="Ganymede",
         version=__version__,
         summary="Images from generative adversarial networks.",
@@ -85,25 +100,46 @@ def create_app(
     app.include_router(routes)
     app.add_exception_handler(ServiceError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
-    _surround(app, config, metrics)
+    app.layers = _surround(app, config, metrics)
     return app
 
 
-def _surround(app: FastAPI, config: ServiceConfig, metrics: Metrics) -> None:
-    """Add the middleware; the last added is the first that a request meets."""
-    app.add_middleware(LimitBody, limit_bytes=config.max_body_bytes, metrics=metrics)
+class _Surrounded(FastAPI):
+    """The framework's application inside our own layers, which it would surround with its own."""
+
+    layers: Application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI says."""
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        scope["app"] = self
+        await self.layers(scope, receive, send)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Without the framework's outermost layer, which would answer what ``Observe`` answers."""
+        outermost = super().build_middleware_stack()
+        assert isinstance(outermost, ServerErrorMiddleware)
+        return outermost.app
+
+
+def _surround(app: FastAPI, config: ServiceConfig, metrics: Metrics) -> Application:
+    """The layers around the framework; a request meets the last one first."""
+    layers: Application = partial(FastAPI.__call__, app)
+    layers = Shortcut(layers, pictures.routes.shortcuts)
+    layers = LimitBody(layers, config.max_body_bytes, metrics)
     if config.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
+        layers = CORSMiddleware(
+            layers,
             allow_origins=config.cors_origins,
             allow_methods=["GET", "HEAD", "POST"],
             allow_headers=["*"],
             expose_headers=["*"],
         )
     if config.root_path:
-        app.add_middleware(UnderRootPath, root_path=config.root_path)
-    app.add_middleware(Observe, metrics=metrics)
-    app.add_middleware(SpeakV2, root_path=config.root_path)
+        layers = UnderRootPath(layers, config.root_path)
+    return SpeakV2(Observe(layers, metrics), config.root_path)
 
 
 # --- Models. ---
@@ -196,10 +232,7 @@ def _json(document: Any) -> Response:  # noqa: ANN401
 
 async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
-    request_id: str = request.scope["request_id"]
-    if error.status >= 500:
-        logger.warning("%s", error.detail, extra={"request_id": request_id})
-    return respond(refuse(error, request_id, request.app.state.metrics))
+    return respond(refusal(request.scope, error))
 
 
 async def _refuse_route(request: Request, error: Exception) -> Response:

@@ -13,7 +13,7 @@ from service.control import Control
 from service.desired import Change, LoadChange, UnloadChange
 from service.errors import InvalidInput, MalformedRequest, NotReady, UnknownModel, UnsupportedMedia
 from service.generate import Progress
-from service.middleware import cancelled_when_gone, header
+from service.middleware import WhileWanted, header
 from service.model import RETRY_AFTER_S, Model
 from service.parsing import media_type_of, parse_timeout
 from service.routes.framework import Route, Routes, body_of, repository_of, respond
@@ -180,7 +180,7 @@ async def v2_infer(request: Request) -> Response:
         timeout_s = parse_timeout(header(scope, b"x-request-timeout"))
         length = header(scope, b"inference-header-content-length")
         envelope = Envelope(body, length, timeout_s)
-        async with cancelled_when_gone(request.receive):
+        async with WhileWanted(request.receive):
             reply = await infer(model, envelope, request.app.state.config, progress)
     return respond(reply)
 
