@@ -19,6 +19,10 @@ The hops of a request, each in a file of its own::
 
 ``/v2`` takes tensors instead of words: ``v2`` has its own hops, and joins at ``engine``.
 
+What serves changes meanwhile: ``routes.admin`` -> ``control`` (all of a change or none; ``state``
+keeps it) -> ``desired`` (what is wanted) -> ``repository``, which makes it so. It has an
+``inventory`` of the folders, a ``catalogue`` of what serves, and a ``retirement`` of what did.
+
 Asked again with the same seed, ``cache`` has the reply and everything after ``planning`` is spared.
 ``generate`` and ``reading`` (what starts from a picture) string them together. Errors are drawn in
 ``errors``; settings are in ``config``. The service knows the roles of a graph's inputs and no kind

@@ -229,7 +229,8 @@ def _choose(wanted: Wanted, change: DefaultChange, there: Present) -> Wanted:
         why = there.failed.get(change.version, "it is not loaded")
         raise ChangeRefused(f"{change.name}/{change.version} does not serve: {why}")
     answering = wanted.answering(there.serving)
-    earlier = wanted.earlier if answering is None else (*wanted.earlier, answering)
+    known = answering is None or wanted.earlier[-1:] == (answering,)
+    earlier = wanted.earlier if known else (*wanted.earlier, answering)
     return wanted.model_copy(update={"default": change.version, "earlier": earlier[-EARLIER_KEPT:]})
 
 

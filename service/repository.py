@@ -159,6 +159,7 @@ class Repository:
         """
         self._require_started()
         await self._refresh(desired)
+        self._require_started()  # else nothing was loaded
         return self._inventory.failed()
 
     async def present(self) -> dict[str, Present]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from service.folders import Identity
+from service.memory import give_back_memory
 from service.model import Model
 
 # A model that was replaced still takes the requests that had found it; they need milliseconds.
@@ -59,3 +60,4 @@ class Retirement:
     async def _end(self, model: Model) -> None:
         await asyncio.sleep(LINGER_S)
         await model.close()
+        await asyncio.to_thread(give_back_memory)

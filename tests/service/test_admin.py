@@ -502,3 +502,19 @@ async def test_requests_during_changes_all_succeed_with_one_version_or_the_other
         done.set()
         await asyncio.gather(*askers)
     assert set(seen) == known
+
+
+async def test_a_change_that_a_stop_overtakes_is_not_kept(
+    folder: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = create_app(configured(folder))
+    async with serve(app) as client:
+        slow = Slow(monkeypatch)
+        asked = asyncio.create_task(client.post("/admin/models/cats/reload"))
+        await until(lambda: slow.asked)
+        stop = asyncio.create_task(app.state.repository.close())
+        await settle()
+        slow.go_on.set()
+        assert (await asked).status_code == 503
+        await stop
+    assert not list(folder.glob(".ganymede*"))

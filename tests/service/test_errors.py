@@ -137,8 +137,8 @@ REQUESTS: dict[type[ServiceError], dict[str, Any]] = {
 }
 PRODUCED_BY_FAKES = {Unauthorized, QueueFull, DeadlineUnmeetable}
 PRODUCED_BELOW = {MethodNotAllowed, NotReady, InferenceFailed, DeadlineExceeded}
-PRODUCED_ELSEWHERE = {RequestTimeout}  # in test_bodies.py
-PRODUCED_ELSEWHERE |= {ChangeRefused, StateNotKept, StillChanging}  # in test_admin.py
+# In test_bodies.py the first, in test_admin.py the others.
+PRODUCED_ELSEWHERE = {RequestTimeout, ChangeRefused, StateNotKept, StillChanging}
 
 
 def test_every_error_has_a_request_that_ends_with_it() -> None:
