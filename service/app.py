@@ -94,10 +94,8 @@ def create_app(
     app.state.config, app.state.repository, app.state.metrics = config, models, metrics
     app.state.control, app.state.cache = decides, reply_cache(config, metrics)
     app.state.stopping, app.state.reading = False, set()
-    app.include_router(pictures.routes)
-    app.include_router(v2.routes)
-    app.include_router(admin.routes)
-    app.include_router(routes)
+    for each in (pictures.routes, v2.routes, admin.routes, routes):
+        app.include_router(each)
     app.add_exception_handler(ServiceError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
     app.layers = _surround(app, config, metrics)
