@@ -77,6 +77,7 @@ def check_triton(url: str) -> np.ndarray:
     [stats] = client.get_inference_statistics("tiny")["model_stats"]
     assert stats["inference_count"] == 15
     assert client.get_inference_statistics()["model_stats"]
+    check_control(client)
     client.close()
     return pictures
 
@@ -89,6 +90,18 @@ def check_images(client: triton.InferenceServerClient) -> None:
     waiting = [client.async_infer("invert", [tensor]) for _ in range(4)]
     for found in (each.get_result().as_numpy("image") for each in waiting):
         assert np.abs(found - negative).max() <= 1
+
+
+def check_control(client: triton.InferenceServerClient) -> None:
+    """A model goes and comes back."""
+    client.unload_model("invert")
+    assert not client.is_model_ready("invert")
+    client.load_model("invert")
+    assert client.is_model_ready("invert")
+    status, _ = refused(lambda: client.load_model("none"))
+    assert status == "404"
+    status, message = refused(lambda: client.load_model("tiny", config="{}"))
+    assert (status, "its own configuration" in message) == ("400", True)
 
 
 async def check_kserve(url: str, pictures: np.ndarray) -> None:
