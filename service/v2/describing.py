@@ -31,6 +31,7 @@ from service.v2.inferring import default_task
 EXTENSIONS = (
     "binary_tensor_data",
     "model_configuration",
+    "model_repository",
     "parameters",
     "schedule_policy",
     "statistics",

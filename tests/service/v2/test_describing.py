@@ -32,7 +32,7 @@ async def told(client: httpx.AsyncClient, path: str) -> dict[str, Any]:
 async def test_the_server_says_what_it_is(client: httpx.AsyncClient) -> None:
     document = await told(client, "/v2")
     assert (document["name"], document["version"]) == ("ganymede", __version__)
-    assert {"binary_tensor_data", "schedule_policy", "statistics"} <= {*document["extensions"]}
+    assert {"binary_tensor_data", "model_repository", "statistics"} <= {*document["extensions"]}
     assert await told(client, "/v2/health/live") == {"live": True}
     assert (await told(client, "/v2/health/ready"))["ready"] is True
 
