@@ -18,6 +18,8 @@ The hops of a request, each in a file of its own::
     session       batches -> ONNX Runtime -> rows                          500
     replies       rows -> images (the codecs; png) -> the body of the reply
 
+``/v2`` takes tensors instead of words: ``v2`` has its own hops, and joins at ``engine``.
+
 What serves changes meanwhile: ``routes.admin`` -> ``control`` (all of a change or none; ``state``
 keeps it) -> ``desired`` (what is wanted) -> ``repository``, which makes it so. It has an
 ``inventory`` of the folders, a ``catalogue`` of what serves, and a ``retirement`` of what did.

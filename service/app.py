@@ -14,6 +14,8 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.types import ASGIApp
 
 from service import __version__, cards, documentation
 from service.config import ServiceConfig
@@ -38,7 +40,7 @@ from service.middleware import (
 from service.page import asset, page
 from service.parsing import parse_version
 from service.repository import Repository
-from service.routes import admin, pictures
+from service.routes import admin, pictures, v2
 from service.routes.framework import (
     Routes,
     Shortcut,
@@ -47,6 +49,7 @@ from service.routes.framework import (
     respond,
     root_path_of,
 )
+from service.v2.refusals import SpeakV2
 
 routes = Routes()
 
@@ -94,9 +97,8 @@ def create_app(
     app.state.config, app.state.repository, app.state.metrics = config, models, metrics
     app.state.control, app.state.cache = decides, reply_cache(config, metrics)
     app.state.stopping, app.state.reading = False, set()
-    app.include_router(pictures.routes)
-    app.include_router(admin.routes)
-    app.include_router(routes)
+    for each in (pictures.routes, v2.routes, admin.routes, routes):
+        app.include_router(each)
     app.add_exception_handler(ServiceError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
     app.layers = _surround(app, config, metrics)
@@ -115,6 +117,12 @@ class _Surrounded(FastAPI):
             return
         scope["app"] = self
         await self.layers(scope, receive, send)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Without the framework's outermost layer, which would answer what ``Observe`` answers."""
+        outermost = super().build_middleware_stack()
+        assert isinstance(outermost, ServerErrorMiddleware)
+        return outermost.app
 
 
 def _surround(app: FastAPI, config: ServiceConfig, metrics: Metrics) -> Application:
@@ -137,7 +145,7 @@ def _surround(app: FastAPI, config: ServiceConfig, metrics: Metrics) -> Applicat
         )
     if config.root_path:
         layers = UnderRootPath(layers, config.root_path)
-    return Observe(layers, metrics)
+    return SpeakV2(Observe(layers, metrics), config.root_path)
 
 
 # --- Models. ---

@@ -41,6 +41,7 @@ from service.images import MEDIA_TYPES
 from service.responses import BINARY, REFERENCE, Responses, answers, reference, refusals, sends
 from service.schemas import GenerateQuery, GenerateRequest, ReadRequest, TranslateRequest
 from service.security import REFUSALS, SCHEMES, secured
+from service.v2 import documentation as v2
 
 _SCHEMAS: tuple[type[BaseModel], ...] = (
     *ADMIN_SCHEMAS,
@@ -55,6 +56,7 @@ _SCHEMAS: tuple[type[BaseModel], ...] = (
     ReadRequest,
     ScoreReply,
     TranslateRequest,
+    *v2.SCHEMAS,
 )
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
@@ -86,9 +88,8 @@ def document(paths: dict[str, Any], root_path: str = "") -> str:
                 del described["responses"]["422"]
     whole = paths | {"paths": secured(paths["paths"], refusals(*REFUSALS))}
     whole["components"] = {"schemas": _components(), "securitySchemes": SCHEMES}
-    whole["tags"] = [
-        {"name": name} for name in ("pictures", "models", "operation", "administration")
-    ]
+    tags = ("pictures", "models", "v2", "operation", "administration")
+    whole["tags"] = [{"name": name} for name in tags]
     whole["servers"] = [{"url": root_path or "/"}]
     return json.dumps(whole, indent=1) + "\n"
 
@@ -255,7 +256,7 @@ _OPERATIONS: dict[str, dict[str, Any]] = {
         "tags": ["operation"],
         "responses": sends("text/plain"),
     },
-}
+} | v2.OPERATIONS
 
 
 def operation(name: str) -> dict[str, Any]:

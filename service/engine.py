@@ -24,6 +24,7 @@ from service.faults import Faults
 from service.lanes import Lanes, Layout
 from service.metrics import Metrics
 from service.rows import Rows
+from service.tally import Tally
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class Engine:
         self._model, self._opener, self._metrics = model, opener, metrics
         self._sessions = fitted.sessions
         self._queue_s, self._sleep = config.queue_s, sleep
-        self.caution = Caution()
+        self.caution, self.tally = Caution(), Tally()
         self._faults, self._rebuilds = Faults(), 0
         self._broken: str | None = None
         self._usable = asyncio.Event()  # unset while the sessions are made anew
@@ -221,6 +222,7 @@ class Engine:
         return None if broken else self._sessions[self.layout.busy].run_at_once(rows)
 
     def _learn(self, batch: Batch[Rows]) -> None:
+        self.tally.executed(batch)
         rows = sum(map(len, batch.parts))
         lanes = self.layout.alone if batch.alone and self.layout.alone else self.layout.busy
         if not batch.failed_runs:

@@ -37,6 +37,7 @@ class Model:
     def __init__(self, bundle: Bundle, provider: Provider, engines: dict[str, Engine]) -> None:
         self.bundle = bundle
         self.provider: Provider = provider
+        self._name = f"{bundle.manifest.name}/{bundle.manifest.version}"
         self._engines = engines
 
     @property
@@ -102,11 +103,28 @@ class Model:
             QueueFull, DeadlineUnmeetable, NotReady: refused.
             DeadlineExceeded, InferenceFailed: accepted, and came to no answer.
         """
-        name = f"{self.manifest.name}/{self.manifest.version}"
         if task not in self.manifest.tasks:
             answers = ", ".join(self.manifest.tasks)
-            raise InvalidInput(f"model {name} does not {task}; it answers: {answers}")
+            raise InvalidInput(f"model {self._name} does not {task}; it answers: {answers}")
         engine = self._engines[self.manifest.tasks[task]]
+        start = time.monotonic()
+        try:
+            answer = await self._ask(engine, rows, timeout_s, priority, ready)
+        except BaseException:
+            engine.tally.failed.add(time.monotonic() - start)
+            raise
+        engine.tally.answered(len(rows), answer.queued_s, answer.ran_s)
+        return answer
+
+    async def _ask(
+        self,
+        engine: Engine,
+        rows: Rows,
+        timeout_s: float,
+        priority: Priority,
+        ready: Callable[[int, Rows], None] | None,
+    ) -> Answer:
+        name = self._name
         predicted_s = engine.admit(rows, timeout_s, priority)
         try:
             done = await engine.batcher.submit(

@@ -55,7 +55,7 @@ def _check(
         )
     for entry in expected:
         tensor = actual[entry.name]
-        wanted_type, wanted_shape = _signature(entry, size)
+        wanted_type, wanted_shape = signature_of(entry, size)
         if tensor.type != wanted_type or not _fits(tensor.shape, wanted_shape):
             wanted = ["batch", *("free" if d is None else d for d in wanted_shape)]
             raise GraphMismatch(
@@ -64,7 +64,7 @@ def _check(
             )
 
 
-def _signature(entry: Input | Output, size: Size) -> tuple[str, tuple[int | None, ...]]:
+def signature_of(entry: Input | Output, size: Size) -> tuple[str, tuple[int | None, ...]]:
     """The ONNX type, and the shape of a row; None is a dimension that follows the size."""
     height, width = (size.height, size.width) if isinstance(size, FixedSize) else (None, None)
     match entry:

@@ -143,7 +143,7 @@ def test_every_route_is_decided_by_a_rule_that_a_person_has_read(config: Service
     paths = pages | set(create_app(config).openapi()["paths"])
     assert {path for path in paths if scope_for(path) is None} == {
         "/", "/docs", "/openapi.json", "/static/{name}",
-        "/health/live", "/health/ready", "/metrics",
+        "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/metrics",
     }  # fmt: skip
 
 
