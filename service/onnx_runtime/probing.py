@@ -128,7 +128,8 @@ def _preload(provider: Provider) -> list[str]:
 
 
 def _trouble(provider: Provider, index: int, missing: Sequence[str]) -> str | None:
-    """Run the probe on one GPU."""
+    """Run the probe on one GPU; returns what is wrong with it."""
+    said = "its libraries could not be loaded (see nvidia-smi)"
     ort.set_default_logger_severity(_SILENT)  # it is said below, once
     try:
         session = ort.InferenceSession(
@@ -139,11 +140,9 @@ def _trouble(provider: Provider, index: int, missing: Sequence[str]) -> str | No
             session.run(None, {"x": np.ones(1, np.float32)})
             return None
     except Exception as error:
-        return f"it failed to run: {error}"
+        said = f"it failed to run: {str(error).strip()}"
     finally:
         ort.set_default_logger_severity(_WARNING)
     if missing:
         return f"libraries are missing: {', '.join(missing)} ({_GPU_WHEEL})"
-    if provider == "tensorrt":
-        return "TensorRT's libraries (libnvinfer) could not be loaded (pip install tensorrt)"
-    return "CUDA or cuDNN could not be loaded (see nvidia-smi)"
+    return f"{said} (is TensorRT there? pip install tensorrt)" if provider == "tensorrt" else said
