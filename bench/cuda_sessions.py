@@ -9,7 +9,7 @@ import gc
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, get_args
 
 import numpy as np
@@ -126,29 +126,31 @@ def buckets(model: Served, provider: Provider) -> list[Row]:
 
 def ways(model: Served, provider: Provider) -> list[Row]:
     """Every search of cuDNN's, with and without captured graphs, against the first of them."""
-    rows = []
+    rows: list[Row] = []
     expected: dict[int, Pictures] = {}
     for graphs in (False, True):
         for search in get_args(CudnnSearch):
             gpu = Gpu(cudnn_search=search, cuda_graphs=graphs)
             facts: Row = {"model": model.name, "cudnn_search": search, "cuda_graphs": graphs}
-            started = time.perf_counter()
             try:
-                run = bound(model, provider, gpu)
-                facts["open_ms"] = (time.perf_counter() - started) * 1e3
-                for size in FEW:
-                    feed = feeds(model, size)
-                    took = timed(run, feed)
-                    facts |= {f"first_{size}_ms": took["first_ms"], f"{size}_ms": took["p50_ms"]}
-                    first = expected.setdefault(size, run(feed))
-                    facts[f"levels_{size}"] = compare(run(feed), first)["levels"]
-                    facts["passed"] = (
-                        facts.get("passed", True) and facts[f"levels_{size}"] <= LEVELS
-                    )
+                rows += [facts | row for row in _way(model, provider, gpu, expected)]
             except Exception as error:  # what cannot be captured is told
-                facts["refused"] = str(error)
-            rows.append(facts)
+                rows.append(facts | {"refused": str(error)})
     return rows
+
+
+def _way(
+    model: Served, provider: Provider, gpu: Gpu, expected: dict[int, Pictures]
+) -> Iterator[Row]:
+    started = time.perf_counter()
+    run = bound(model, provider, gpu)
+    open_ms = (time.perf_counter() - started) * 1e3
+    for size in FEW:
+        feed = feeds(model, size)
+        facts = {"open_ms": open_ms, "rows": size, **timed(run, feed)}
+        found = run(feed)
+        levels = compare(found, expected.setdefault(size, found))["levels"]
+        yield {**facts, "levels_from_first": levels, "passed": levels <= LEVELS}
 
 
 def deviation(model: Served, provider: Provider) -> list[Row]:

@@ -119,7 +119,7 @@ class ServiceConfig(BaseSettings):
     ] = Field(
         None,
         min_length=1,
-        description="GPUs that each model runs on, such as 0,1, a lane on each; all is every one "
+        description="GPUs that each model runs on, a lane on each, such as 0,1; all is every one "
         "that CUDA_VISIBLE_DEVICES shows.",
     )
     gpu_memory_bytes: Annotated[int | None, Auto] = Field(

@@ -41,6 +41,9 @@ class BoundRun:
     Runtime allocates them. Results are copied to fresh arrays. For one run at a time, and on a GPU
     always from the same thread, because ONNX Runtime keeps handles and captured graphs by thread.
 
+    On a GPU buffers come from an arena of the whole process, which is beside the memory limit of a
+    session and gives nothing back but to later buffers: hence a bound on their bytes.
+
     Args:
         session: that runs.
         outputs: their names, in the order of the results.
