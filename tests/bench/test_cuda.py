@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ from bench.training import configure
 from export.manifest import FixedSize
 from export.rows import Rows
 from service.config import RuntimeUnusable
-from service.onnx_runtime.providers import Gpu
+from service.onnx_runtime.providers import Gpu, Provider
 from tests.tiny import tiny_bundle
 
 
@@ -73,7 +74,23 @@ def test_bound_runs_are_held_against_plain_ones(model: Served) -> None:
 
 @pytest.mark.usefixtures("broken")
 def test_bound_runs_that_differ_are_seen(model: Served) -> None:
-    assert [row["passed"] for row in cuda_sessions.binding(model, "cpu")] == [True, False]
+    rows = cuda_sessions.binding(model, "cpu")
+    assert [(row["levels_from_plain"], row["passed"]) for row in rows] == [(0, True), (3, False)]
+
+
+def test_runs_that_are_not_the_same_every_time_are_seen(
+    model: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound, runs = cuda_sessions.bound, itertools.count()
+
+    def restless(model: Served, provider: Provider) -> Run:
+        run = bound(model, provider)
+        return lambda feed: run(feed) ^ np.uint8(next(runs) % 3 == 0)
+
+    monkeypatch.setattr(cuda_sessions, "bound", restless)
+    rows = cuda_sessions.binding(model, "cpu")
+    assert all(row["differing"] and row["levels_from_plain"] <= 1 for row in rows)
+    assert [row["passed"] for row in rows] == [False, False]
 
 
 def test_every_bucket_is_timed(model: Served) -> None:

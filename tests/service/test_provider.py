@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from service.config import RuntimeUnusable, ServiceConfig
+from service.config import InvalidSetting, RuntimeUnusable, ServiceConfig, load_config
 from service.onnx_runtime import probing
 from service.onnx_runtime.probing import choose_provider, used_gpus, visible_gpus
 from service.onnx_runtime.providers import Gpu, execution_providers
@@ -251,3 +251,23 @@ def test_gpus_are_all_or_a_list(
     if given is not None:
         monkeypatch.setenv("GANYMEDE_GPUS", given)
     assert ServiceConfig().gpus == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("gpus", "-1", "greater than or equal to 0"),
+        ("gpus", "first", "valid integer"),
+        ("gpus", ",", "at least 1 item"),
+        ("cudnn_search", "fast", "'heuristic', 'default' or 'exhaustive'"),
+        ("gpu_memory_bytes", "1", "greater than or equal to 1048576"),
+    ],
+)
+def test_settings_of_gpus_that_cannot_be_are_refused(name: str, value: str, says: str) -> None:
+    with pytest.raises(InvalidSetting, match=f"{name}=.*{says}"):
+        load_config(**{name: value})
+
+
+def test_what_is_measured_is_left_open_by_auto() -> None:
+    config = load_config(cudnn_search="auto", gpu_memory_bytes="auto")
+    assert (config.cudnn_search, config.gpu_memory_bytes) == (None, None)
