@@ -185,16 +185,17 @@ def main(
         raise typer.Exit(1)
 
 
-def configure(preset: str, base_channels: int, iterations: int, rounds: int) -> RunConfig:
+def configure(
+    preset: str, base_channels: int, iterations: int, rounds: int, batch: int | None = None
+) -> RunConfig:
     """The preset, wider, long enough for all rounds, with a tick for each.
 
     Raises:
         BenchError: it is not a DCGAN that the plain loop can train.
     """
-    config = load_preset(
-        preset,
-        [f"recipe.base_channels={base_channels}", f"recipe.d_base_channels={base_channels}"],
-    )
+    changes = [f"recipe.base_channels={base_channels}", f"recipe.d_base_channels={base_channels}"]
+    changes += [] if batch is None else [f"schedule.batch={batch}"]
+    config = load_preset(preset, changes)
     settings = cast(Any, config.recipe)
     if settings.system != "dcgan" or settings.objective != "nonsaturating" or settings.r1:
         raise BenchError(f"{preset} is not a dcgan with the plain loss: try dcgan-fashion-fast")

@@ -15,7 +15,7 @@ The hops of a request, each in a file of its own::
     inputs        a plan -> rows, by the role of each input
     engine        will they be in time? (cost, lanes, faults)              429 503
     batcher       requests -> batches                                      429 504
-    session       batches -> ONNX Runtime -> rows                          500
+    session       batches -> ONNX Runtime (onnx_runtime) -> rows           500
     replies       rows -> images (the codecs; png) -> the body of the reply
 
 ``/v2`` takes tensors instead of words: ``v2`` has its own hops, and joins at ``engine``.

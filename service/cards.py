@@ -13,6 +13,7 @@ from service.config import ServiceConfig
 from service.documents import ModelCard, ModelList, ModelPage, RunCost, Schedule
 from service.engine import Engine
 from service.errors import ServiceError, UnknownModel
+from service.lanes import Lanes
 from service.model import Model
 from service.replies import Reply, matches
 from service.repository import Repository
@@ -49,19 +50,27 @@ def model_page(repository: Repository, name: str, version: int | None, root_path
 def _schedule(engine: Engine) -> Schedule:
     layout = engine.layout
     costs = [
-        RunCost(lanes=lanes.count, threads=lanes.threads, row_elements=work, rows=rows, seconds=s)
+        RunCost(**_lanes(lanes), row_elements=work, rows=rows, seconds=s)
         for lanes, table in engine.costs.items()
         for work, column in table.columns().items()
         for rows, s in column.items()
     ]
     return Schedule(
-        lanes=layout.busy.count,
-        threads=layout.busy.threads,
+        **_lanes(layout.busy),
         max_batch_rows=engine.batcher.max_batch_rows,
         alone_threads=layout.alone.threads if layout.alone else None,
         alone_rows=layout.alone_rows,
         costs=costs,
     )
+
+
+def _lanes(lanes: Lanes) -> dict[str, Any]:
+    return {
+        "lanes": lanes.count,
+        "threads": lanes.threads,
+        "cudnn_search": lanes.cudnn_search,
+        "cuda_graphs": lanes.cuda_graphs,
+    }
 
 
 def preview(model: Model, known_tags: str | None) -> Reply:

@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 logger = logging.getLogger(__name__)
 
 PREFIX = "GANYMEDE_"
+CudnnSearch = Literal["heuristic", "default", "exhaustive"]
 
 
 class StartupError(Exception):
@@ -61,6 +62,10 @@ def _split(separator: str) -> BeforeValidator:
 
 def _none_if_auto(value: object) -> object:
     return None if isinstance(value, str) and value.strip().lower() in {"auto", ""} else value
+
+
+def _none_if_all(value: object) -> object:
+    return None if isinstance(value, str) and value.strip().lower() == "all" else value
 
 
 def _rooted(path: str) -> str:
@@ -124,8 +129,45 @@ class ServiceConfig(BaseSettings):
         300.0, gt=0, description="Longest that `ganymede admin` waits for a change, in seconds."
     )
 
-    provider: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="auto is CUDA where it works, else CPU; cuda refuses to start without."
+    provider: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
+        "auto",
+        description="auto is CUDA where it works, else CPU; cuda and tensorrt refuse to start "
+        "without.",
+    )
+    gpus: Annotated[
+        tuple[Annotated[int, Field(ge=0)], ...] | None,
+        NoDecode,
+        _split(","),
+        BeforeValidator(_none_if_all),
+    ] = Field(
+        None,
+        min_length=1,
+        description="GPUs that each model runs on, a lane on each, such as 0,1; all is every one "
+        "that CUDA_VISIBLE_DEVICES shows.",
+    )
+    gpu_memory_bytes: Annotated[int | None, Auto] = Field(
+        None,
+        ge=MiB,
+        description="Most GPU memory that one graph computes in, in bytes; auto is all there is.",
+    )
+    cudnn_search: Annotated[CudnnSearch | None, Auto] = Field(
+        None,
+        description="How cuDNN finds its algorithms on CUDA: heuristic, default or exhaustive; "
+        "auto measures them.",
+    )
+    cuda_graphs: bool = Field(
+        False,
+        description="Measure also with captured CUDA graphs, for models of one size; capturing "
+        "disturbs what else runs on the GPU.",
+    )
+    tensorrt_cache: Path | None = Field(
+        None,
+        description="Folder where TensorRT keeps the engines that it built; without one it builds "
+        "them at each start, for minutes.",
+    )
+    tensorrt_fp16: bool = Field(
+        False,
+        description="Let TensorRT compute in half precision: faster, and no longer within 1/255.",
     )
     threads: Annotated[int | None, Auto] = Field(
         None, ge=1, description="Threads of one inference; auto is measured (cores of the cgroup)."
@@ -137,7 +179,7 @@ class ServiceConfig(BaseSettings):
         None,
         ge=1,
         le=1024,
-        description="Most images in one inference; auto is measured, to 16 (CPU) or 64 (CUDA).",
+        description="Most images in one inference; auto is measured, to 16 (CPU) or 64 (GPU).",
     )
     max_wait_s: float = Field(
         0.0, ge=0, le=10, description="Seconds that an idle model waits for company; 0 is best."

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.config import CudnnSearch
 from service.schemas import ImageFormat
 
 
@@ -124,21 +125,26 @@ class ModelList(BaseModel):
     limits: dict[str, int]
 
 
-class RunCost(BaseModel):
-    """What one run takes, as it was measured at load and refined since."""
+class _Lanes(BaseModel):
+    """How runs share the device."""
 
-    lanes: int = Field(description="runs at once")
-    threads: int = Field(description="of each run")
+    lanes: int = Field(description="runs at once; on GPUs, one on each")
+    threads: int = Field(description="of each run, on the CPU")
+    cudnn_search: CudnnSearch | None = Field(description="how cuDNN finds its algorithms, on CUDA")
+    cuda_graphs: bool = Field(description="whether kernels are replayed from a captured graph")
+
+
+class RunCost(_Lanes):
+    """What one run takes, as it was measured at load; what is in use is refined since."""
+
     row_elements: int = Field(description="numbers in the inputs of a row; grows with its pixels")
     rows: int
     seconds: float
 
 
-class Schedule(BaseModel):
-    """How one graph of a model is run on this machine."""
+class Schedule(_Lanes):
+    """How one graph of a model is run on this machine, while requests wait."""
 
-    lanes: int = Field(description="runs at once, while requests wait")
-    threads: int = Field(description="of each")
     max_batch_rows: int = Field(description="most images in a run: more would gain nothing")
     alone_threads: int | None = Field(description="of a run that has the device to itself")
     alone_rows: int = Field(description="most images for which that is quicker")

@@ -20,7 +20,7 @@ from service.batcher import Batch, Batcher, Priority
 from service.config import ServiceConfig
 from service.cost import Caution, CostTable
 from service.errors import DeadlineUnmeetable, NotReady, QueueFull
-from service.faults import Faults
+from service.faults import Faults, is_out_of_memory, run_in_halves
 from service.lanes import Lanes, Layout
 from service.metrics import Metrics
 from service.rows import Rows
@@ -62,7 +62,7 @@ class Opener(Protocol):
 
 @dataclass(frozen=True)
 class Fitted:
-    """A graph's lanes as they were chosen, with a session and the costs for each of them."""
+    """A graph's lanes as they were chosen, a session for each, and the costs of all measured."""
 
     layout: Layout
     sessions: dict[Lanes, Session]
@@ -213,9 +213,12 @@ class Engine:
             await self._usable.wait()
         try:
             return await self._sessions[lanes].run(parts)
-        except Exception:
+        except Exception as error:
             self._metrics.failed_batches.labels(self._model).inc()
-            raise
+            if not (len(parts) == 1 < len(parts[0]) and is_out_of_memory(error)):
+                raise  # the batcher makes smaller batches of several parts
+            self._shrink(len(parts[0]))
+            return [await run_in_halves(partial(self._run, lanes), parts[0])]
 
     def _run_at_once(self, rows: Rows) -> Rows | None:
         broken = self._broken is not None

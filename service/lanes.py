@@ -7,18 +7,21 @@ busy, and never both at once, so that the cores are not oversubscribed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from service.config import CudnnSearch
 from service.cost import WORTH, CostTable
 
 
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """Runs at once, and the threads of each."""
+    """Runs at once, the threads of each, and on a GPU, how they are run."""
 
     count: int
     threads: int
+    cudnn_search: CudnnSearch | None = None
+    cuda_graphs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,27 @@ def candidates(lanes: int | None, threads: int | None, cores: int) -> tuple[Lane
     return (wide,) if cores == 1 else (wide, narrow)
 
 
+def gpu_candidates(
+    gpus: int, searches: Sequence[CudnnSearch], cuda_graphs: bool
+) -> tuple[Lanes, ...]:
+    """What is worth measuring on GPUs, each of which is a lane; the plainest first.
+
+    Args:
+        gpus: how many there are.
+        searches: how cuDNN may find its algorithms; none where it is not asked.
+        cuda_graphs: whether captured graphs are measured too.
+    """
+    captured = (False, True) if cuda_graphs else (False,)
+    return tuple(
+        Lanes(gpus, 1, each, graphs) for graphs in captured for each in searches or (None,)
+    )
+
+
 def choose(costs: Mapping[Lanes, CostTable], max_batch_rows: int | None) -> Layout:
     """The layout with the best rate; of two that are all but equal, the one with fewer lanes.
+
+    Of as many lanes each, the first: on a GPU one way of running is kept, so that a seed stays
+    one picture.
 
     Args:
         costs: of a run on one of the lanes while all of them are busy.
@@ -72,7 +94,7 @@ def choose(costs: Mapping[Lanes, CostTable], max_batch_rows: int | None) -> Layo
     busy = next(lanes for lanes in by_count if rate(lanes) >= WORTH * best)
     possible_rows = max(costs[busy].column(work))  # more did not fit into its memory
     batch_rows = min(max_batch_rows or costs[busy].useful_rows(work), possible_rows)
-    wide = by_count[0]
+    wide = by_count[0] if by_count[0].count < busy.count else busy
     alone_rows = 0
     while wide != busy and alone_rows < batch_rows:
         rows = alone_rows + 1

@@ -135,7 +135,9 @@ class Repository:
         Raises:
             RuntimeUnusable: no inference is possible as configured.
         """
-        self._provider = await asyncio.to_thread(choose_provider, self._config.provider)
+        self._provider = await asyncio.to_thread(
+            choose_provider, self._config.provider, self._config.gpus
+        )
         await self._refresh(desired or Desired())
         self._started = True
         self._spawn(self._guard())

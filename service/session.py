@@ -1,4 +1,4 @@
-"""ONNX Runtime: rows in, rows out. The only file that knows it.
+"""Sessions: rows in, rows out, on one device or on several.
 
 A session owns one thread for each of its lanes, in which the inferences of its graph run. Batches
 are put together outside these threads, so that the next one is ready when the present one ends.
@@ -7,75 +7,46 @@ are put together outside these threads, so that the next one is ready when the p
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import io
-import logging
 import math
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
 
 from export.manifest import Graph, Size
-from service.config import RuntimeUnusable
+from service.onnx_runtime.binding import BoundRun
+from service.onnx_runtime.probing import choose_provider, used_gpus
+from service.onnx_runtime.providers import Gpu, Provider, open_graph
 from service.rows import Array, Rows
 from service.signature import GraphMismatch, check_signature
 
-try:
-    import onnxruntime as ort
-except ImportError as error:
-    raise RuntimeUnusable(
-        "ONNX Runtime is not installed: pip install onnxruntime, or for CUDA "
-        "'onnxruntime-gpu[cuda,cudnn]'"
-    ) from error
+__all__ = [
+    "Gpu",
+    "GraphMismatch",
+    "OrtSession",
+    "Provider",
+    "Rows",
+    "SpreadSession",
+    "buckets",
+    "choose_provider",
+    "used_gpus",
+]
 
-__all__ = ["GraphMismatch", "OrtSession", "Provider", "Rows", "buckets", "choose_provider"]
-
-logger = logging.getLogger(__name__)
-
-Provider = Literal["cpu", "cuda"]
-
-_EXECUTION_PROVIDERS: dict[Provider, list[str | tuple[str, dict[str, str]]]] = {
-    "cpu": ["CPUExecutionProvider"],
-    "cuda": [
-        (
-            "CUDAExecutionProvider",
-            {
-                # EXHAUSTIVE would search again for each new shape: hundreds of milliseconds.
-                "cudnn_conv_algo_search": "HEURISTIC",
-                # Grow by what is needed, not to the next power of two.
-                "arena_extend_strategy": "kSameAsRequested",
-                # TensorFloat-32 has 10 bits of mantissa: too few for a picture within 1/255.
-                "use_tf32": "0",
-            },
-        ),
-        "CPUExecutionProvider",
-    ],
-}
 # Batches below this are put together on the event loop: a hop to a thread costs more.
 _INLINE_BYTES = 2**20
 # Runs below this keep the event loop: to hand one to a thread and back takes 0.1 to 0.4 ms, most of
 # it for the interpreter lock, and nothing else has to wait for longer than this.
 _INLINE_S = 3e-3
-# Device buffers are kept for this many shapes of batch.
+# The times of runs are kept for this many shapes of a row.
 _KEPT_SHAPES = 32
-# y = -x for one float32: what CUDA must be able to run to be believed.
-_PROBE = (
-    b'\x08\x07:2\n\x0b\n\x01x\x12\x01y"\x03Neg\x12\x01pZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n'
-    b"\x02\x08\x01b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\r"
-)
 
 
 def buckets(provider: Provider, max_batch_rows: int) -> tuple[int, ...]:
     """The sizes of batch that are run, in rows; others are padded to the next one.
 
-    On the CPU a padded row costs as much as a real one: every size is its own bucket. On CUDA each
+    On the CPU a padded row costs as much as a real one: every size is its own bucket. On a GPU each
     size costs memory and a search for algorithms: powers of two, and the largest.
     """
     if provider == "cpu":
@@ -96,15 +67,16 @@ class OrtSession:
         provider: as ``choose_provider`` found.
         bucket_rows: the sizes of batch, ascending; ``run`` takes at most the last.
         threads: of one inference on the CPU.
-        lanes: inferences at once, which share the weights.
-        io_binding: run through buffers on the device that are kept per shape; CUDA's default.
+        lanes: inferences at once, which share the weights; one where buffers are bound.
+        io_binding: run through buffers on the device that are kept per shape; a GPU's default.
+        gpu: which one, and how; the first, with defaults, when left out.
 
     ``observe``, when set, is called after each inference, in its thread, with the rows, the padding
     rows and the seconds.
 
     Raises:
         GraphMismatch: the file does not fit ``graph``.
-        RuntimeUnusable: ``provider`` is CUDA, and it does not work.
+        RuntimeUnusable: ``provider`` is one of GPUs, and it does not work.
     """
 
     def __init__(
@@ -118,23 +90,25 @@ class OrtSession:
         threads: int = 1,
         lanes: int = 1,
         io_binding: bool | None = None,
+        gpu: Gpu | None = None,
     ) -> None:
         self.bucket_rows = tuple(bucket_rows)
         self._exact = frozenset(bucket_rows)  # these need no padding
         self.provider: Provider = provider
         self.observe: Callable[[int, int, float], None] | None = None
-        session = _open(path, provider, threads)
+        gpu = gpu or Gpu()
+        session = open_graph(path, provider, threads=threads, gpu=gpu)
         check_signature(graph, size, session.get_inputs(), session.get_outputs())
         self._names = [output.name for output in graph.outputs]
-        bound = provider == "cuda" if io_binding is None else io_binding
+        bound = provider != "cpu" if io_binding is None else io_binding
         assert lanes == 1 or not bound, "the buffers of a binding are for one run at a time"
         self._infer: Callable[[dict[str, Array]], list[Array]] | None
         if bound:
-            self._infer = _BoundRun(session, self._names, provider)
+            self._infer = BoundRun(session, self._names, provider, gpu)
         else:
             self._infer = partial(session.run, self._names)
         # Several lanes run at once only in threads, and a device may keep any run waiting.
-        self._inline = lanes == 1 and provider == "cpu"
+        self._inline = lanes == 1 and not bound
         self._seconds: dict[int, float] = {}  # of the last run, by the elements of its inputs
         self._threads = ThreadPoolExecutor(lanes, f"onnxruntime {path.parent}")
 
@@ -189,114 +163,41 @@ class OrtSession:
         return Rows(dict(zip(self._names, outputs, strict=True)))
 
 
-class _BoundRun:
-    """Inference through buffers on the device: copied to, not allocated, at each run.
+class SpreadSession:
+    """Sessions of one graph on several GPUs, as one: a run goes to where the fewest are under way.
 
-    Outputs stay on the device until the end of the run, and are then copied to fresh arrays.
+    Args:
+        members: with the same buckets, and one lane each.
     """
 
-    def __init__(self, session: ort.InferenceSession, outputs: list[str], device: Provider) -> None:
-        self._session, self._outputs, self._device = session, outputs, device
-        self._kept: dict[Hashable, tuple[ort.IOBinding, dict[str, ort.OrtValue]]] = {}
+    def __init__(self, members: Sequence[OrtSession]) -> None:
+        self.members = tuple(members)
+        self.bucket_rows = members[0].bucket_rows
+        self._running = [0] * len(members)
 
-    def __call__(self, feed: dict[str, Array]) -> list[Array]:
-        shapes = tuple((name, array.shape) for name, array in feed.items())
-        if shapes not in self._kept:
-            self._kept[shapes] = self._bind(feed)
-        # Taken out and put back: the first of the dict is the one not used for the longest time.
-        binding, buffers = self._kept[shapes] = self._kept.pop(shapes)
-        for name, array in feed.items():
-            buffers[name].update_inplace(np.ascontiguousarray(array))
-        self._session.run_with_iobinding(binding)
-        return list(binding.copy_outputs_to_cpu())
+    @property
+    def observe(self) -> Callable[[int, int, float], None] | None:
+        """As of a single session: called after each inference of any of them."""
+        return self.members[0].observe
 
-    def _bind(self, feed: dict[str, Array]) -> tuple[ort.IOBinding, dict[str, ort.OrtValue]]:
-        if len(self._kept) >= _KEPT_SHAPES:
-            del self._kept[next(iter(self._kept))]
-        binding = self._session.io_binding()
-        buffers = {}
-        for name, array in feed.items():
-            buffers[name] = ort.OrtValue.ortvalue_from_shape_and_type(
-                array.shape, array.dtype, self._device, 0
-            )
-            binding.bind_ortvalue_input(name, buffers[name])
-        for name in self._outputs:
-            binding.bind_output(name, self._device, 0)
-        return binding, buffers
+    @observe.setter
+    def observe(self, told: Callable[[int, int, float], None] | None) -> None:
+        for member in self.members:
+            member.observe = told
 
+    async def run(self, parts: Sequence[Rows]) -> list[Rows]:
+        """The outputs of each part, in order."""
+        chosen = self._running.index(min(self._running))
+        self._running[chosen] += 1
+        try:
+            return await self.members[chosen].run(parts)
+        finally:
+            self._running[chosen] -= 1
 
-# --- The device. ---
+    def run_at_once(self, rows: Rows) -> Rows | None:
+        """None: a device may keep any run waiting."""
+        return None
 
-
-def choose_provider(asked: Literal["auto", "cpu", "cuda"]) -> Provider:
-    """The provider to use; never a silent fallback from one that was asked for by name.
-
-    Raises:
-        RuntimeUnusable: CUDA was asked for and does not work, or ONNX Runtime is installed twice.
-    """
-    if _installed("onnxruntime") and _installed("onnxruntime-gpu"):
-        raise RuntimeUnusable(
-            "onnxruntime and onnxruntime-gpu are both installed, and overwrite each other's files. "
-            "Repair: pip uninstall --yes onnxruntime onnxruntime-gpu, then "
-            "pip install 'onnxruntime-gpu[cuda,cudnn]' (CUDA) or pip install onnxruntime"
-        )
-    if asked == "cpu":
-        return "cpu"
-    obstacle = _cuda_obstacle()
-    if obstacle is None:
-        return "cuda"
-    if asked == "cuda":
-        raise RuntimeUnusable(
-            f"provider cuda was asked for, but {obstacle}; "
-            "repair that, or set GANYMEDE_PROVIDER=cpu"
-        )
-    logger.info("provider auto is the CPU: %s", obstacle)
-    return "cpu"
-
-
-def _installed(distribution: str) -> bool:
-    try:
-        version(distribution)
-    except PackageNotFoundError:
-        return False
-    return True
-
-
-def _cuda_obstacle() -> str | None:
-    """Why CUDA cannot be used, or None when a graph ran on it."""
-    if "CUDAExecutionProvider" not in ort.get_available_providers():
-        return (
-            "this ONNX Runtime is built without it (pip uninstall --yes onnxruntime, then "
-            "pip install 'onnxruntime-gpu[cuda,cudnn]')"
-        )
-    # Finds the libraries of NVIDIA's Python packages; prints, rather than logs, what it misses.
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        ort.preload_dlls()
-    logger.debug("preloading CUDA: %s", printed.getvalue())
-    try:
-        session = ort.InferenceSession(_PROBE, providers=_EXECUTION_PROVIDERS["cuda"])
-        # Asking for CUDA where it cannot be loaded raises nothing: the session quietly has none.
-        if "CUDAExecutionProvider" in session.get_providers():
-            session.run(None, {"x": np.ones(1, np.float32)})
-            return None
-    except Exception as error:
-        return f"it failed to run: {error}"
-    return "it could not be loaded (is there a GPU, its driver, CUDA and cuDNN? see nvidia-smi)"
-
-
-def _open(path: Path, provider: Provider, threads: int) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads if provider == "cpu" else 1
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    # Threads that spin between two runs would take the cores from everything else.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.use_deterministic_compute = True
-    options.log_severity_level = 4  # what fails is raised, and logged by whoever catches it
-    try:
-        session = ort.InferenceSession(path, options, providers=_EXECUTION_PROVIDERS[provider])
-    except Exception as error:
-        raise GraphMismatch(f"{path} is not a graph that ONNX Runtime can load: {error}") from error
-    if provider == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
-        raise RuntimeUnusable(f"CUDA stopped working: {path} could not be loaded on it")
-    return session
+    async def close(self) -> None:
+        """Close them all; may be called again."""
+        await asyncio.gather(*(member.close() for member in self.members))

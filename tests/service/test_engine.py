@@ -64,7 +64,7 @@ class Device:
             self._gates.append(gate := asyncio.get_running_loop().create_future())
             await gate
         if self.fails(count):
-            raise RuntimeError("out of memory")
+            raise RuntimeError("the device failed")
 
     async def release(self) -> None:
         """Let the oldest run end."""
@@ -139,7 +139,7 @@ class Bench:
 
     async def lose(self, count: int) -> None:
         """One request of so many rows that fails."""
-        with pytest.raises(RunFailed, match="out of memory"):
+        with pytest.raises(RunFailed, match="the device failed"):
             await (await self.submit(count))
         await settle()
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from service.config import CudnnSearch
 from service.cost import CostTable
-from service.lanes import Lanes, Layout, candidates, choose
+from service.lanes import Lanes, Layout, candidates, choose, gpu_candidates
 
 WIDE, NARROW = Lanes(1, 4), Lanes(4, 1)
 
@@ -65,3 +66,29 @@ def test_the_largest_size_decides() -> None:
         NARROW: CostTable({100: {1: 4.0}, 900: {1: 2.0}}),
     }
     assert choose(found, None).busy == NARROW
+
+
+def test_on_gpus_each_is_a_lane_and_every_way_to_run_is_measured_the_plainest_first() -> None:
+    assert gpu_candidates(2, ("heuristic", "default"), True) == (
+        Lanes(2, 1, "heuristic"),
+        Lanes(2, 1, "default"),
+        Lanes(2, 1, "heuristic", cuda_graphs=True),
+        Lanes(2, 1, "default", cuda_graphs=True),
+    )
+    assert gpu_candidates(1, (), False) == (Lanes(1, 1),)
+
+
+@pytest.mark.parametrize(("exhaustive_s", "chosen"), [(3.0, "exhaustive"), (3.9, "heuristic")])
+def test_on_gpus_the_quickest_search_is_chosen_the_first_of_equals_and_only_one(
+    exhaustive_s: float, chosen: CudnnSearch
+) -> None:
+    heuristic, exhaustive = gpu_candidates(1, ("heuristic", "exhaustive"), False)
+    # Alone, a row is quicker the other way; but a seed is to stay one picture.
+    alone_s = 1.5 if chosen == "exhaustive" else 0.5
+    found = {
+        heuristic: CostTable({100: {1: 1.0, 16: 4.0}}),
+        exhaustive: CostTable({100: {1: alone_s, 16: exhaustive_s}}),
+    }
+    layout = choose(found, None)
+    assert layout.busy.cudnn_search == chosen
+    assert (layout.alone, layout.alone_rows) == (None, 0)

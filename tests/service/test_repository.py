@@ -439,7 +439,7 @@ async def test_closing_is_bounded(tmp_path: Path) -> None:
 async def test_a_provider_that_is_missing_stops_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(asked: str) -> str:
+    def refuse(asked: str, gpus: object) -> str:
         raise RuntimeUnusable(f"no {asked}")
 
     monkeypatch.setattr(repository_module, "choose_provider", refuse)

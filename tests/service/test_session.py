@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from export.bundle import Bundle
+from export.manifest import FreeSize, Task
 from service import session as session_module
+from service.onnx_runtime import binding
 from service.rows import Rows
-from service.session import OrtSession, buckets
+from service.session import Gpu, OrtSession, SpreadSession, buckets
 from tests.tiny import LATENT, tiny_bundle
+from tests.tiny_images import picture_bundle
 
 pytestmark = pytest.mark.anyio
 
@@ -32,8 +36,8 @@ def convolution(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return tiny_bundle(folder, channels=3, size=16, convolution=True)
 
 
-def opened(bundle: Bundle, **changes: Any) -> OrtSession:  # noqa: ANN401
-    graph = bundle.manifest.graph("generate")
+def opened(bundle: Bundle, task: Task = "generate", **changes: Any) -> OrtSession:  # noqa: ANN401
+    graph = bundle.manifest.graph(task)
     settings = {"provider": "cpu", "bucket_rows": buckets("cpu", 40)}
     path, size = bundle.file(graph.onnx), bundle.manifest.size
     return OrtSession(graph, path, size, **(settings | changes))
@@ -259,13 +263,114 @@ async def test_bound_inputs_are_copied_not_written_to(tiny: Bundle) -> None:
     await session.close()
 
 
+def kept(session: OrtSession) -> dict[int, Any]:
+    """What is kept for each number of rows; the one not used for longest is first."""
+    bound = session._infer._kept  # type: ignore[union-attr]
+    return {dict(shapes)["z"][0]: found for shapes, found in bound.items()}
+
+
 async def test_buffers_are_kept_for_a_bounded_number_of_shapes(
     tiny: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "_KEPT_SHAPES", 3)
+    monkeypatch.setattr(binding, "_KEPT_SHAPES", 3)
     session = opened(tiny, io_binding=True)
     for count in (1, 2, 3, 1, 4):
         await session.run([random_rows(count)])
-    kept = session._infer._kept  # type: ignore[union-attr]
-    assert [dict(shapes)["z"][0] for shapes in kept] == [3, 1, 4]  # 2 was not used for longest
+    assert list(kept(session)) == [3, 1, 4]
     await session.close()
+
+
+async def test_buffers_are_kept_for_a_bounded_number_of_bytes(
+    tiny: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row_bytes = random_rows(1).nbytes + 16 * 16 * 3
+    monkeypatch.setattr(binding, "_KEPT_BYTES", 6 * row_bytes)
+    session = opened(tiny, io_binding=True)
+    for count in (1, 2, 3, 4):
+        await session.run([random_rows(count)])
+    assert list(kept(session)) == [4]
+    assert kept(session)[4].nbytes == 4 * row_bytes
+    await session.run([random_rows(40)])  # more than may be kept: it runs, and nothing else stays
+    assert list(kept(session)) == [40]
+    await session.close()
+
+
+async def test_a_bucket_runs_through_the_same_buffers_every_time(tiny: Bundle) -> None:
+    session = opened(tiny, io_binding=True)
+    places: list[set[int]] = []
+    for seed in range(3):
+        await session.run([random_rows(5, seed=seed)])
+        [bound] = kept(session).values()
+        assert [value.shape() for value in bound.outputs] == [[5, 16, 16, 3]]
+        places.append({value.data_ptr() for value in (*bound.inputs.values(), *bound.outputs)})
+    assert len(places[0]) == 4
+    assert places[0] == places[1] == places[2]
+    await session.close()
+
+
+async def test_an_output_of_unknown_size_is_left_to_onnx_runtime(tmp_path: Path) -> None:
+    size = FreeSize(min_side=8, max_side=16, max_pixels=256, stride=4, warm=((8, 8),))
+    free = picture_bundle(tmp_path, size=size)
+    [bound, plain] = [opened(free, "translate", io_binding=chosen) for chosen in (True, False)]
+    for height, width in ((8, 12), (16, 16)):
+        picture = np.random.default_rng(0).random((2, 3, height, width), dtype=np.float32)
+        rows = Rows({"source": picture, "strength": np.ones(2, np.float32)})
+        found = [(await session.run([rows]))[0]["image"] for session in (bound, plain)]
+        assert found[0].shape == (2, height, width, 3)
+        assert np.array_equal(found[0], found[1])
+    assert [each.outputs for each in bound._infer._kept.values()] == [(), ()]  # type: ignore[union-attr]
+    await asyncio.gather(bound.close(), plain.close())
+
+
+async def test_each_bucket_has_a_graph_of_its_own_to_capture_and_keeps_its_buffers(
+    tiny: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(binding, "_KEPT_SHAPES", 1)
+    session = opened(tiny, io_binding=True, gpu=Gpu(cuda_graphs=True))
+    for count in (1, 2, 4, 2, 1):
+        await session.run([random_rows(count)])
+    ids = {
+        count: bound.options.get_run_config_entry("gpu_graph_id")
+        for count, bound in kept(session).items()
+    }
+    assert ids == {1: "1", 2: "2", 4: "3"}
+    await session.close()
+
+
+# --- Several devices. ---
+
+
+async def test_runs_are_spread_over_sessions_and_each_keeps_to_its_thread(tiny: Bundle) -> None:
+    members = [opened(tiny, io_binding=True) for _ in range(3)]
+    spread = SpreadSession(members)
+    rows = random_rows(2)
+    [alone] = await members[0].run([rows])
+    together = threading.Barrier(3, timeout=30)
+    threads: list[int] = []
+
+    def meet(rows: int, padding_rows: int, seconds: float) -> None:
+        threads.append(threading.get_ident())
+        together.wait()
+
+    spread.observe = meet
+    for _ in range(2):
+        found = await asyncio.gather(*(spread.run([rows]) for _ in range(3)))
+        assert all(np.array_equal(each["image"], alone["image"]) for [each] in found)
+    assert len(set(threads[:3])) == 3
+    assert set(threads[:3]) == set(threads[3:])
+    spread.observe = None
+    assert spread.bucket_rows == members[0].bucket_rows
+    await asyncio.gather(spread.close(), spread.close())
+    with pytest.raises(RuntimeError):
+        await spread.run([rows])
+
+
+async def test_a_run_that_failed_is_over_for_its_device(tiny: Bundle) -> None:
+    members = [opened(tiny) for _ in range(2)]
+    spread = SpreadSession(members)
+    poisoned = Rows(dict(random_rows(1).arrays) | {"label": np.array([CLASSES])})
+    for _ in range(3):
+        with pytest.raises(Exception, match="out of data bounds"):
+            await spread.run([poisoned])
+    assert spread._running == [0, 0]
+    await spread.close()
