@@ -96,7 +96,7 @@ async def _decoded(file: bytes, graph: Graph, config: ServiceConfig) -> Picture:
     entry = image_input(graph)
     large = len(file) > READ_INLINE_BYTES
     header = await aside(large, UploadedFile, file, config.max_upload_pixels)
-    large = large or header.pixels > DECODED_INLINE_PIXELS
+    large = large or header.pixels > DECODED_INLINE_PIXELS or header.has_profile
     return await aside(large, header.decode, entry.channels)
 
 
