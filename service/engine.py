@@ -23,7 +23,7 @@ from service.errors import DeadlineUnmeetable, NotReady, QueueFull
 from service.faults import Faults
 from service.lanes import Lanes, Layout
 from service.metrics import Metrics
-from service.rows import Rows
+from service.rows import Rows, elements_of
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +102,7 @@ class Engine:
         for session in fitted.sessions.values():
             session.observe = partial(metrics.observe_batch, model)
         busy, alone = fitted.layout.busy, fitted.layout.alone
+        possible_rows = fitted.costs[busy].possible_rows
         self.batcher: Batcher[Rows, Rows] = Batcher(
             partial(self._run, busy),
             max_batch_rows=fitted.layout.max_batch_rows,
@@ -111,6 +112,7 @@ class Engine:
             lanes=busy.count,
             run_alone=partial(self._run, alone) if alone else None,
             alone_rows=fitted.layout.alone_rows,
+            most_rows=lambda key, rows: possible_rows(rows, elements_of(key)),
             told=self._learn,
             withdrawn=metrics.withdrawn_rows.labels(model).inc,
             clock=clock,
@@ -149,11 +151,11 @@ class Engine:
     def predict(self, rows: Rows, priority: Priority) -> tuple[float, float]:
         """The seconds that rows which came now would wait, and those that they would then take."""
         work, count = rows.row_elements, len(rows)
-        run_s = self.costs[self.layout.busy].seconds_for(
-            min(count, self.batcher.max_batch_rows), work
-        )
+        costs = self.costs[self.layout.busy]
+        batch_rows = costs.possible_rows(self.batcher.max_batch_rows, work)
+        run_s = costs.seconds_for(min(count, batch_rows), work)
         ahead = self.batcher.rows_ahead(count, priority)
-        if not ahead and count <= self.batcher.max_batch_rows:
+        if not ahead and count <= batch_rows:
             return 0.0, run_s
         row_s = self._row_s(work)
         return ahead * row_s, max(run_s, count * row_s)
@@ -192,9 +194,9 @@ class Engine:
 
     def _row_s(self, row_elements: int) -> float:
         """The time of a row when all lanes run full batches."""
-        rows = self.batcher.max_batch_rows
-        seconds = self.costs[self.layout.busy].seconds_for(rows, row_elements)
-        return seconds / (rows * self.layout.busy.count)
+        costs = self.costs[self.layout.busy]
+        rows = costs.possible_rows(self.batcher.max_batch_rows, row_elements)
+        return costs.seconds_for(rows, row_elements) / (rows * self.layout.busy.count)
 
     def _overdue_limit_s(self, parts: Sequence[Rows]) -> float:
         rows = sum(map(len, parts))

@@ -21,7 +21,7 @@ from typing import Literal
 
 import numpy as np
 
-from export.manifest import Graph, Size
+from export.manifest import FixedSize, Graph, Size
 from service.config import RuntimeUnusable
 from service.rows import Array, Rows
 from service.signature import GraphMismatch, check_signature
@@ -59,6 +59,10 @@ _EXECUTION_PROVIDERS: dict[Provider, list[str | tuple[str, dict[str, str]]]] = {
 }
 # Batches below this are put together on the event loop: a hop to a thread costs more.
 _INLINE_BYTES = 2**20
+# The memory of batches above this is given back at once, rather than kept for the next one.
+_LARGE_BYTES = 2**24
+_GIVES_BACK = ort.RunOptions()
+_GIVES_BACK.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 # Device buffers are kept for this many shapes of batch.
 _KEPT_SHAPES = 32
 # y = -x for one float32: what CUDA must be able to run to be believed.
@@ -118,7 +122,7 @@ class OrtSession:
         self.bucket_rows = tuple(bucket_rows)
         self.provider: Provider = provider
         self.observe: Callable[[int, int, float], None] | None = None
-        session = _open(path, provider, threads)
+        session = _open(path, size, provider, threads)
         check_signature(graph, size, session.get_inputs(), session.get_outputs())
         self._names = [output.name for output in graph.outputs]
         bound = provider == "cuda" if io_binding is None else io_binding
@@ -127,7 +131,7 @@ class OrtSession:
         if bound:
             self._infer = _BoundRun(session, self._names, provider)
         else:
-            self._infer = partial(session.run, self._names)
+            self._infer = partial(_run, session, self._names)
         self._threads = ThreadPoolExecutor(lanes, f"onnxruntime {path.parent}")
 
     async def run(self, parts: Sequence[Rows]) -> list[Rows]:
@@ -158,6 +162,13 @@ class OrtSession:
         if self.observe is not None:
             self.observe(rows, len(batch) - rows, time.perf_counter() - started)
         return Rows(dict(zip(self._names, outputs, strict=True)))
+
+
+def _run(session: ort.InferenceSession, names: list[str], feed: dict[str, Array]) -> list[Array]:
+    """Inference on the CPU; what a large batch needed is given back after it."""
+    large = sum(array.nbytes for array in feed.values()) > _LARGE_BYTES
+    outputs: list[Array] = session.run(names, feed, _GIVES_BACK if large else None)
+    return outputs
 
 
 class _BoundRun:
@@ -255,7 +266,7 @@ def _cuda_obstacle() -> str | None:
     return "it could not be loaded (is there a GPU, its driver, CUDA and cuDNN? see nvidia-smi)"
 
 
-def _open(path: Path, provider: Provider, threads: int) -> ort.InferenceSession:
+def _open(path: Path, size: Size, provider: Provider, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads if provider == "cpu" else 1
     options.inter_op_num_threads = 1
@@ -263,6 +274,8 @@ def _open(path: Path, provider: Provider, threads: int) -> ort.InferenceSession:
     # Threads that spin between two runs would take the cores from everything else.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.use_deterministic_compute = True
+    # A pattern is a block of memory for each shape that was ever run, kept for ever.
+    options.enable_mem_pattern = isinstance(size, FixedSize)
     options.log_severity_level = 4  # what fails is raised, and logged by whoever catches it
     try:
         session = ort.InferenceSession(path, options, providers=_EXECUTION_PROVIDERS[provider])

@@ -104,6 +104,19 @@ async def test_a_batch_holds_whole_rows_of_one_key() -> None:
     ]
 
 
+async def test_a_batch_holds_fewer_rows_if_rows_of_its_key_are_large() -> None:
+    device = Device(held=True)
+    mixed = batcher(device, most_rows=lambda key, rows: 1 if key == "large" else rows)
+    await submit(mixed, 0)
+    await submit(mixed, 1, 2, key="large")
+    assert device.batches == [[[0]], [[1]]]  # a full batch is handed over ahead
+    for row in range(3, 6):
+        await submit(mixed, row, key="small")
+    await submit(mixed, 6, key="large")
+    await device.release_all()
+    assert device.batches[2:] == [[[2]], [[3], [4], [5]], [[6]]]
+
+
 async def test_a_large_item_is_split_and_its_parts_are_joined_in_order() -> None:
     device = Device(held=True)
     split = batcher(device, lanes=2)

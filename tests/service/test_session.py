@@ -54,7 +54,39 @@ def one_by_one(rows: Rows) -> list[Rows]:
     return [rows[k : k + 1] for k in range(len(rows))]
 
 
+class Recorder:
+    """In place of ONNX Runtime's session: notes with which options it is run."""
+
+    def __init__(self) -> None:
+        self.options: list[object] = []
+
+    def run(self, names: list[str], feed: dict[str, Any], options: object) -> list[Any]:
+        self.options.append(options)
+        return [feed[name] for name in names]
+
+
 # --- Runs. ---
+
+
+def test_the_memory_of_large_batches_is_given_back() -> None:
+    recorder = Recorder()
+    for size in (session_module._LARGE_BYTES, session_module._LARGE_BYTES + 1):
+        session_module._run(recorder, ["z"], {"z": np.zeros(size, np.uint8)})
+    assert recorder.options == [None, session_module._GIVES_BACK]
+    setting = "memory.enable_memory_arena_shrinkage"
+    assert session_module._GIVES_BACK.get_run_config_entry(setting) == "cpu:0"
+
+
+async def test_large_batches_have_the_same_results(
+    convolution: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, session = random_rows(8), opened(convolution)
+    [before] = await session.run([rows])
+    monkeypatch.setattr(session_module, "_LARGE_BYTES", 0)
+    for _ in range(3):
+        [after] = await session.run([rows])
+        assert np.array_equal(before["image"], after["image"])
+    await session.close()
 
 
 async def test_each_part_gets_its_own_rows(tiny: Bundle) -> None:
