@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import io
 import logging
+import math
 import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -59,10 +60,12 @@ _EXECUTION_PROVIDERS: dict[Provider, list[str | tuple[str, dict[str, str]]]] = {
 }
 # Batches below this are put together on the event loop: a hop to a thread costs more.
 _INLINE_BYTES = 2**20
-# The memory of batches above this is given back at once, rather than kept for the next one.
-_LARGE_BYTES = 2**24
+_LARGE_BYTES = 2**24  # the memory that a larger batch took is given back after it, not kept
 _GIVES_BACK = ort.RunOptions()
 _GIVES_BACK.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+# Runs below this keep the event loop: to hand one to a thread and back takes 0.1 to 0.4 ms, most of
+# it for the interpreter lock, and nothing else has to wait for longer than this.
+_INLINE_S = 3e-3
 # Device buffers are kept for this many shapes of batch.
 _KEPT_SHAPES = 32
 # y = -x for one float32: what CUDA must be able to run to be believed.
@@ -127,11 +130,14 @@ class OrtSession:
         self._names = [output.name for output in graph.outputs]
         bound = provider == "cuda" if io_binding is None else io_binding
         assert lanes == 1 or not bound, "the buffers of a binding are for one run at a time"
-        self._infer: Callable[[dict[str, Array]], list[Array]] | None
+        self._infer: Callable[[dict[str, Array], ort.RunOptions | None], list[Array]] | None
         if bound:
             self._infer = _BoundRun(session, self._names, provider)
         else:
-            self._infer = partial(_run, session, self._names)
+            self._infer = partial(session.run, self._names)
+        # Several lanes run at once only in threads, and a device may keep any run waiting.
+        self._inline = lanes == 1 and provider == "cpu"
+        self._seconds: dict[int, float] = {}  # of the last run, by the elements of its inputs
         self._threads = ThreadPoolExecutor(lanes, f"onnxruntime {path.parent}")
 
     async def run(self, parts: Sequence[Rows]) -> list[Rows]:
@@ -145,8 +151,13 @@ class OrtSession:
             batch = Rows.join(parts, padding)
         else:
             batch = await asyncio.to_thread(Rows.join, parts, padding)
-        loop = asyncio.get_running_loop()
-        outputs = await loop.run_in_executor(self._threads, self._run, batch, rows)
+        if self._is_short(batch):
+            outputs = self._run(batch, rows)
+        else:
+            loop = asyncio.get_running_loop()
+            outputs = await loop.run_in_executor(self._threads, self._run, batch, rows)
+        if len(parts) == 1 and not padding:
+            return [outputs]
         ends = accumulate((len(part) for part in parts), initial=0)
         return [outputs[start:end] for start, end in pairwise(ends)]
 
@@ -155,20 +166,24 @@ class OrtSession:
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         self._infer = None
 
+    def _is_short(self, batch: Rows) -> bool:
+        """Whether the last run of as much work was over before a thread would have begun it."""
+        if not self._inline or self._infer is None:
+            return False
+        if len(self._seconds) > _KEPT_SHAPES * len(self.bucket_rows):
+            self._seconds.clear()
+        return self._seconds.get(batch.row_elements * len(batch), math.inf) < _INLINE_S
+
     def _run(self, batch: Rows, rows: int) -> Rows:
         assert self._infer is not None  # the threads take no work after close
         started = time.perf_counter()
-        outputs = self._infer(dict(batch.arrays))
+        options = _GIVES_BACK if batch.nbytes > _LARGE_BYTES else None
+        outputs = self._infer(dict(batch.arrays), options)
+        ended = time.perf_counter()
+        self._seconds[batch.row_elements * len(batch)] = ended - started
         if self.observe is not None:
-            self.observe(rows, len(batch) - rows, time.perf_counter() - started)
+            self.observe(rows, len(batch) - rows, ended - started)
         return Rows(dict(zip(self._names, outputs, strict=True)))
-
-
-def _run(session: ort.InferenceSession, names: list[str], feed: dict[str, Array]) -> list[Array]:
-    """Inference on the CPU; what a large batch needed is given back after it."""
-    large = sum(array.nbytes for array in feed.values()) > _LARGE_BYTES
-    outputs: list[Array] = session.run(names, feed, _GIVES_BACK if large else None)
-    return outputs
 
 
 class _BoundRun:
@@ -181,7 +196,7 @@ class _BoundRun:
         self._session, self._outputs, self._device = session, outputs, device
         self._kept: dict[Hashable, tuple[ort.IOBinding, dict[str, ort.OrtValue]]] = {}
 
-    def __call__(self, feed: dict[str, Array]) -> list[Array]:
+    def __call__(self, feed: dict[str, Array], options: ort.RunOptions | None) -> list[Array]:
         shapes = tuple((name, array.shape) for name, array in feed.items())
         if shapes not in self._kept:
             self._kept[shapes] = self._bind(feed)
@@ -189,7 +204,7 @@ class _BoundRun:
         binding, buffers = self._kept[shapes] = self._kept.pop(shapes)
         for name, array in feed.items():
             buffers[name].update_inplace(np.ascontiguousarray(array))
-        self._session.run_with_iobinding(binding)
+        self._session.run_with_iobinding(binding, options)
         return list(binding.copy_outputs_to_cpu())
 
     def _bind(self, feed: dict[str, Array]) -> tuple[ort.IOBinding, dict[str, ort.OrtValue]]:
@@ -274,8 +289,7 @@ def _open(path: Path, size: Size, provider: Provider, threads: int) -> ort.Infer
     # Threads that spin between two runs would take the cores from everything else.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.use_deterministic_compute = True
-    # A pattern is a block of memory for each shape that was ever run, kept for ever.
-    options.enable_mem_pattern = isinstance(size, FixedSize)
+    options.enable_mem_pattern = isinstance(size, FixedSize)  # memory for each shape, for ever
     options.log_severity_level = 4  # what fails is raised, and logged by whoever catches it
     try:
         session = ort.InferenceSession(path, options, providers=_EXECUTION_PROVIDERS[provider])

@@ -8,18 +8,19 @@ import json
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Thread
 
 import httpx
 import pytest
 from fastapi import FastAPI
-from starlette.middleware import Middleware
 
 from service.app import create_app
 from service.commands import Server, listen
 from service.config import ServiceConfig
 from service.door import Door
+from service.middleware import Application, Observe, UnderRootPath
 from tests.service.conftest import Serve
 from tests.service.held import Hold, settle
 from tests.tiny import tiny_bundle
@@ -29,9 +30,13 @@ pytestmark = pytest.mark.anyio
 
 
 def behind_a_door(app: FastAPI) -> FastAPI:
-    state = app.state
-    arguments = (state.repository, state.cache, state.metrics, state.config.queue_images)
-    app.user_middleware.append(Middleware(Door, *arguments))  # the last is the innermost
+    state, config = app.state, app.state.config
+    limit = config.queue_images
+    inner = partial(FastAPI.__call__, app)
+    layers: Application = Door(inner, state.repository, state.cache, state.metrics, limit)
+    if config.root_path:
+        layers = UnderRootPath(layers, config.root_path)
+    app.layers = Observe(layers, state.metrics)  # type: ignore[attr-defined]
     return app
 
 

@@ -54,27 +54,27 @@ def one_by_one(rows: Rows) -> list[Rows]:
     return [rows[k : k + 1] for k in range(len(rows))]
 
 
-class Recorder:
-    """In place of ONNX Runtime's session: notes with which options it is run."""
-
-    def __init__(self) -> None:
-        self.options: list[object] = []
-
-    def run(self, names: list[str], feed: dict[str, Any], options: object) -> list[Any]:
-        self.options.append(options)
-        return [feed[name] for name in names]
-
-
 # --- Runs. ---
 
 
-def test_the_memory_of_large_batches_is_given_back() -> None:
-    recorder = Recorder()
-    for size in (session_module._LARGE_BYTES, session_module._LARGE_BYTES + 1):
-        session_module._run(recorder, ["z"], {"z": np.zeros(size, np.uint8)})
-    assert recorder.options == [None, session_module._GIVES_BACK]
+async def test_the_memory_of_large_batches_is_given_back(
+    tiny: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, session, seen = random_rows(8), opened(tiny), []
+    infer: Any = session._infer
+
+    def recorded(feed: dict[str, Any], options: object) -> Any:  # noqa: ANN401
+        seen.append(options)
+        return infer(feed, options)
+
+    monkeypatch.setattr(session, "_infer", recorded)
+    for limit in (rows.nbytes, rows.nbytes - 1):
+        monkeypatch.setattr(session_module, "_LARGE_BYTES", limit)
+        await session.run([rows])
+    assert seen == [None, session_module._GIVES_BACK]
     setting = "memory.enable_memory_arena_shrinkage"
     assert session_module._GIVES_BACK.get_run_config_entry(setting) == "cpu:0"
+    await session.close()
 
 
 async def test_large_batches_have_the_same_results(
@@ -98,6 +98,31 @@ async def test_each_part_gets_its_own_rows(tiny: Bundle) -> None:
     assert np.array_equal(np.concatenate([part["image"] for part in parts]), whole)
     assert whole.shape == (6, 16, 16, 3)
     assert whole.dtype == np.uint8
+    await session.close()
+
+
+async def test_short_runs_keep_the_event_loop_and_long_ones_leave_it(tiny: Bundle) -> None:
+    session = opened(tiny)
+    threads: list[int] = []
+    session.observe = lambda *_: threads.append(threading.get_ident())
+    rows = random_rows(2)
+    await session.run([rows])  # nobody knows yet what it takes
+    session._seconds = dict.fromkeys(session._seconds, 1e-4)
+    await session.run([rows])
+    session._seconds = dict.fromkeys(session._seconds, 1.0)
+    await session.run([rows])
+    here = threading.get_ident()
+    assert [ident == here for ident in threads] == [False, True, False]
+    await session.close()
+
+
+async def test_several_lanes_never_run_on_the_event_loop(tiny: Bundle) -> None:
+    session = opened(tiny, lanes=2)
+    threads: list[int] = []
+    session.observe = lambda *_: threads.append(threading.get_ident())
+    for _ in range(3):
+        await session.run([random_rows(2)])
+    assert threading.get_ident() not in threads
     await session.close()
 
 
