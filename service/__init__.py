@@ -8,6 +8,7 @@ The hops of a request, each in a file of its own::
     parsing       bytes -> schemas (those of replies are documents)        400 415 422
     uploads       bytes -> a picture's file, and what is asked of it       400 415 422
     images        a picture's file -> pixels, bounded before (the codecs)  413 415 422
+    room          room for large pictures, decoded and in the making       429 504
     negotiation   Accept and format -> the form of the reply               406
     repository    names -> a model                                         404 503
     fitting       the size of a picture -> a size that the model takes     422

@@ -21,6 +21,7 @@ from service import __version__, cards, documentation
 from service.config import ServiceConfig
 from service.control import Control, local_control
 from service.documents import Health
+from service.door import Door
 from service.errors import MethodNotAllowed, NotReady, ServiceError, UnknownModel
 from service.generate import reply_cache
 from service.guard import Guard
@@ -129,6 +130,8 @@ def _surround(app: FastAPI, config: ServiceConfig, metrics: Metrics) -> Applicat
     """The layers around the framework; a request meets the last one first."""
     layers: Application = partial(FastAPI.__call__, app)
     layers = Shortcut(layers, pictures.routes.shortcuts)
+    state = app.state
+    layers = Door(layers, state.repository, state.cache, metrics, config.queue_images)
     layers = LimitBody(layers, config.max_body_bytes, metrics)
     keyring = None
     if config.keys_file:

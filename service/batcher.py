@@ -12,7 +12,8 @@ Invariants, each with a test of that name in ``tests/service/test_batcher.py``:
 - every accepted item ends exactly once: with results, an exception, or cancelled;
 - an idle model starts at once, and batches form while it is busy;
 - what runs without waiting is answered without waiting, and only where nothing else waits;
-- a batch holds whole rows of one key, and at most ``max_batch_rows``;
+- a batch holds whole rows of one key, and at most ``max_batch_rows``, or fewer if rows of that key
+  are large;
 - a large item is split, and its parts are joined in order;
 - idle lanes share what waits;
 - few rows that have the device to themselves run alone, and nothing beside them;
@@ -146,6 +147,11 @@ class _Ring(OrderedDict[int, _Item]):
 
     rows = 0
 
+    @property
+    def key(self) -> Hashable:
+        """That all of its items have, when anything waits."""
+        return next(iter(self.values())).key
+
 
 class _Queue:
     """Whose turn it is. Adding and removing an item cost the same however many wait."""
@@ -253,6 +259,7 @@ class Batcher(Generic[P, R]):
         alone_rows: most rows that are given to ``run_alone``.
         run_at_once: asked first when nothing else runs or waits; gives the result without having
             waited for anything, or None when that would take too long.
+        most_rows: maps a key, and the most rows of any batch, to the most rows of its batches.
         told: called after each batch.
         withdrawn: called with the rows that were accepted and are never handed to ``run``, as
             their caller went away or their deadline passed.
@@ -273,6 +280,7 @@ class Batcher(Generic[P, R]):
         run_alone: Callable[[Sequence[P]], Awaitable[Sequence[R]]] | None = None,
         alone_rows: int = 0,
         run_at_once: Callable[[P], R | None] = lambda rows: None,
+        most_rows: Callable[[Hashable, int], int] = lambda key, rows: rows,
         told: Callable[[Batch[P]], None] = lambda batch: None,
         withdrawn: Callable[[int], None] = lambda rows: None,
         clock: Callable[[], float] = time.monotonic,
@@ -281,7 +289,8 @@ class Batcher(Generic[P, R]):
             raise ValueError("limits and lanes must be positive, and max_wait_s not negative")
         self._run, self._run_alone, self._lanes, self._clock = run, run_alone, lanes, clock
         self._alone_rows = alone_rows if run_alone is not None else 0
-        self._run_at_once, self._told, self._withdrawn = run_at_once, told, withdrawn
+        self._told, self._withdrawn, self._most_rows = told, withdrawn, most_rows
+        self._run_at_once = run_at_once
         self.max_batch_rows, self._max_wait_s = max_batch_rows, max_wait_s
         self._max_queue_rows, self._max_queue_bytes = max_queue_rows, max_queue_bytes
         self._queue = _Queue()
@@ -453,7 +462,8 @@ class Batcher(Generic[P, R]):
             return False
         if free_lanes > 0 and (self._timer is None or self._closing):
             return True
-        return self._queue.first_ring().rows >= self.max_batch_rows
+        ring = self._queue.first_ring()
+        return ring.rows >= self._most_rows(ring.key, self.max_batch_rows)
 
     def _free_lanes(self) -> int:
         """0 leaves the place behind the lanes, and less leaves nothing."""
@@ -466,7 +476,7 @@ class Batcher(Generic[P, R]):
         """What this place runs next; empty if all whose turn it was had expired."""
         queue, ring, free_lanes = self._queue, self._queue.first_ring(), self._free_lanes()
         alone = not self._running and ring.rows == queue.rows <= self._alone_rows
-        max_rows = self.max_batch_rows
+        max_rows = self._most_rows(ring.key, self.max_batch_rows)
         if free_lanes > 1 and not alone:
             max_rows = min(max_rows, -(-ring.rows // free_lanes))
         parts = queue.take(max_rows, self._clock())

@@ -118,6 +118,13 @@ class CostTable:
             column[_bucket(column, rows)] *= 1 + _NEWEST_WEIGHT * (step - 1)
         return ratio
 
+    def possible_rows(self, rows: int, row_elements: int) -> int:
+        """The part of a batch of ``rows`` that holds no more elements than one that was measured.
+
+        Larger rows than any that was measured gain less by company, and need more memory.
+        """
+        return max(1, min(rows, rows * max(self._measured) // row_elements))
+
     def useful_rows(self, row_elements: int) -> int:
         """The smallest bucket whose rate is all but the best: larger ones only add delay."""
         column = self.column(row_elements)

@@ -11,19 +11,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Protocol
 
 from service.batcher import Batch, Batcher, Priority
 from service.config import ServiceConfig
-from service.cost import Caution, CostTable
+from service.cost import Caution
 from service.errors import DeadlineUnmeetable, NotReady, QueueFull
 from service.faults import Faults, is_out_of_memory, run_in_halves
-from service.lanes import Lanes, Layout
+from service.fitted import Fitted, Opener, Session
+from service.lanes import Lanes
 from service.metrics import Metrics
-from service.rows import Rows
+from service.rows import Rows, elements_of
 from service.tally import Tally
 
 logger = logging.getLogger(__name__)
@@ -33,40 +32,6 @@ REBUILDS = 3  # of a session, with no batch that succeeded between them
 REBUILD_PAUSE_S = 1.0  # before the second; doubled for each further one
 OVERDUE_FACTOR = 20.0  # a run is overdue after so many times its predicted time,
 OVERDUE_S = 10.0  # and not before this
-
-
-class Session(Protocol):
-    """What runs a graph; ``service.session.OrtSession`` is one."""
-
-    observe: Callable[[int, int, float], None] | None
-
-    async def run(self, parts: Sequence[Rows]) -> list[Rows]:
-        """The outputs of each part, in order."""
-
-    def run_at_once(self, rows: Rows) -> Rows | None:
-        """The outputs, or None where they cannot be had without holding up the event loop."""
-
-    async def close(self) -> None:
-        """Finish what runs, and free the device; may be called again."""
-
-
-class Opener(Protocol):
-    """What makes sessions of a graph."""
-
-    async def open(self, lanes: Lanes) -> Session:
-        """A new session, which has answered a row."""
-
-    async def check(self, session: Session, rows: int) -> None:
-        """Run so many rows that any session of the graph must answer; raises what fails."""
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A graph's lanes as they were chosen, a session for each, and the costs of all measured."""
-
-    layout: Layout
-    sessions: dict[Lanes, Session]
-    costs: Mapping[Lanes, CostTable]
 
 
 class Engine:
@@ -106,6 +71,7 @@ class Engine:
         for session in fitted.sessions.values():
             session.observe = metrics.observe_batch(model)
         busy, alone = fitted.layout.busy, fitted.layout.alone
+        possible_rows = fitted.costs[busy].possible_rows
         self.batcher: Batcher[Rows, Rows] = Batcher(
             partial(self._run, busy),
             max_batch_rows=fitted.layout.max_batch_rows,
@@ -116,6 +82,7 @@ class Engine:
             run_alone=partial(self._run, alone) if alone else None,
             run_at_once=self._run_at_once,
             alone_rows=fitted.layout.alone_rows,
+            most_rows=lambda key, rows: possible_rows(rows, elements_of(key)),
             told=self._learn,
             withdrawn=metrics.withdrawn_rows.labels(model).inc,
             clock=clock,
@@ -154,11 +121,11 @@ class Engine:
     def predict(self, rows: Rows, priority: Priority) -> tuple[float, float]:
         """The seconds that rows which came now would wait, and those that they would then take."""
         work, count = rows.row_elements, len(rows)
-        run_s = self.costs[self.layout.busy].seconds_for(
-            min(count, self.batcher.max_batch_rows), work
-        )
+        costs = self.costs[self.layout.busy]
+        batch_rows = costs.possible_rows(self.batcher.max_batch_rows, work)
+        run_s = costs.seconds_for(min(count, batch_rows), work)
         ahead = self.batcher.rows_ahead(count, priority)
-        if not ahead and count <= self.batcher.max_batch_rows:
+        if not ahead and count <= batch_rows:
             return 0.0, run_s
         row_s = self._row_s(work)
         return ahead * row_s, max(run_s, count * row_s)
@@ -197,9 +164,9 @@ class Engine:
 
     def _row_s(self, row_elements: int) -> float:
         """The time of a row when all lanes run full batches."""
-        rows = self.batcher.max_batch_rows
-        seconds = self.costs[self.layout.busy].seconds_for(rows, row_elements)
-        return seconds / (rows * self.layout.busy.count)
+        costs = self.costs[self.layout.busy]
+        rows = costs.possible_rows(self.batcher.max_batch_rows, row_elements)
+        return costs.seconds_for(rows, row_elements) / (rows * self.layout.busy.count)
 
     def _overdue_limit_s(self, parts: Sequence[Rows]) -> float:
         rows = sum(map(len, parts))

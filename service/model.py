@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from export.bundle import Bundle
@@ -16,8 +17,14 @@ from service.engine import RETRY_AFTER_S, Engine
 from service.errors import DeadlineExceeded, InferenceFailed, InvalidInput, NotReady, QueueFull
 from service.metrics import Metrics
 from service.opening import open_engine
+from service.room import NoRoom, Room
 from service.rows import Rows
 from service.session import Provider
+
+# Of the largest size, at once: while one is computed, another is decoded or encoded.
+ROOM_UPLOADS = 2
+# Smaller ones need no room: they are bounded by the queue.
+SMALL_PIXELS = 2**20
 
 __all__ = ["RETRY_AFTER_S", "Answer", "Model", "load"]
 
@@ -32,13 +39,27 @@ class Answer:
 
 
 class Model:
-    """A bundle that answers. ``load`` makes one."""
+    """A bundle that answers. ``load`` makes one.
 
-    def __init__(self, bundle: Bundle, provider: Provider, engines: dict[str, Engine]) -> None:
+    Args:
+        bundle: that it was made of.
+        provider: that runs it.
+        engines: by the names of their graphs.
+        room: for large uploads; bulk has its own, so that it does not keep others out.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        provider: Provider,
+        engines: dict[str, Engine],
+        room: Mapping[Priority, Room],
+    ) -> None:
         self.bundle = bundle
         self.provider: Provider = provider
         self._name = f"{bundle.manifest.name}/{bundle.manifest.version}"
         self._engines = engines
+        self._room = room
 
     @property
     def manifest(self) -> Manifest:
@@ -159,6 +180,48 @@ class Model:
         engine.caution.learn(predicted_s, done.queued_s + done.ran_s)
         return Answer(Rows.join(done.parts), done.queued_s, done.ran_s)
 
+    @asynccontextmanager
+    async def room_for(
+        self, pixels: int, nbytes: int, timeout_s: float, priority: Priority
+    ) -> AsyncIterator[float]:
+        """Room for an upload, from before it is decoded until it is answered.
+
+        Args:
+            pixels: of the picture.
+            nbytes: of its file.
+            timeout_s: for all of it.
+            priority: of the request.
+
+        Yields:
+            What is left of ``timeout_s``.
+
+        Raises:
+            QueueFull: too much waits for room.
+            DeadlineExceeded: there was none in time.
+        """
+        if pixels <= SMALL_PIXELS:
+            yield timeout_s
+            return
+        name = f"{self.manifest.name}/{self.manifest.version}"
+        room, start = self._room[priority], time.monotonic()
+        async with AsyncExitStack() as stay:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await stay.enter_async_context(room.taken(pixels, nbytes))
+            except NoRoom as error:
+                raise QueueFull(
+                    f"too many large pictures wait for model {name}: {error}; come back later, or "
+                    "send smaller ones",
+                    retry_after_s=room.drain_s,
+                ) from None
+            except TimeoutError:
+                raise DeadlineExceeded(
+                    f"model {name} had no room for a picture of {pixels} pixels within "
+                    f"{timeout_s:g} s; come back later, send a smaller one, or allow more time",
+                    retry_after_s=room.drain_s,
+                ) from None
+            yield timeout_s - (time.monotonic() - start)
+
     async def close(self) -> None:
         """Finish what was accepted, then free the device. Cancelling it ends the rest."""
         await asyncio.gather(*(engine.close() for engine in self._engines.values()))
@@ -180,4 +243,6 @@ async def load(
     except BaseException:
         await asyncio.gather(*(engine.close() for engine in engines.values()))
         raise
-    return Model(bundle, provider, engines)
+    limits = ROOM_UPLOADS * config.max_upload_pixels, config.queue_bytes
+    room: dict[Priority, Room] = {"interactive": Room(*limits), "bulk": Room(*limits)}
+    return Model(bundle, provider, engines, room)

@@ -13,7 +13,8 @@ from export.manifest import FixedSize, Graph
 from service.canary import check_answer, specimen, warm_sizes
 from service.config import CudnnSearch, ServiceConfig
 from service.cost import BUDGET_S, CostTable, measure
-from service.engine import Engine, Fitted, Session
+from service.engine import Engine
+from service.fitted import Fitted, Session
 from service.lanes import Lanes, candidates, choose, gpu_candidates
 from service.metrics import Metrics
 from service.session import Gpu, OrtSession, Provider, SpreadSession, buckets, used_gpus

@@ -49,7 +49,8 @@ def media_type_of(content_type: str | None, content_encoding: str | None = None)
     """
     if (content_encoding or "identity").lower() != "identity":
         raise UnsupportedMedia(
-            f"the body is encoded as {content_encoding}: send it without Content-Encoding"
+            f"the body is encoded as {(content_encoding or '')[:NAME_SHOWN]}: send it without "
+            "Content-Encoding"
         )
     media_type, *parameters = (part.strip().lower() for part in (content_type or "").split(";"))
     for parameter in parameters if media_type == "application/json" else ():
@@ -67,7 +68,7 @@ def require_json(content_type: str | None, content_encoding: str | None = None) 
     media_type = media_type_of(content_type, content_encoding)
     if media_type != "application/json":
         raise UnsupportedMedia(
-            f"the body is {media_type or 'of no declared type'}: send JSON with "
+            f"the body is {media_type[:NAME_SHOWN] or 'of no declared type'}: send JSON with "
             "Content-Type: application/json",
             supported=["application/json"],
         )

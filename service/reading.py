@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
 
-from export.manifest import ANSWERS, Graph
+from export.manifest import ANSWERS, Graph, Task
 from service.cache import ReplyCache
 from service.config import ServiceConfig
 from service.documents import EncodeReply, RunTiming, ScoreReply
@@ -41,11 +44,11 @@ async def translate(
 
     Raises:
         UnsupportedMedia, TooLarge: the picture.
+        QueueFull, DeadlineExceeded: there is no room for a large picture.
         InvalidInput, and what else ``generate`` raises.
     """
-    graph = graph_for("translate", model.manifest)
-    picture = await _decoded(upload.file, graph, config)
-    return await generate(model, upload.request, conditions, config, progress, cache, picture)
+    async with _decoded("translate", model, upload, conditions, config) as (picture, conditions):
+        return await generate(model, upload.request, conditions, config, progress, cache, picture)
 
 
 async def read(
@@ -61,9 +64,20 @@ async def read(
     Raises:
         As ``translate`` does.
     """
-    request, form = upload.request, conditions.form
-    graph = graph_for(task, model.manifest)
-    picture = await _decoded(upload.file, graph, config)
+    async with _decoded(task, model, upload, conditions, config) as (picture, conditions):
+        return await _answer(task, model, upload.request, picture, conditions, config, progress)
+
+
+async def _answer(
+    task: Reading,
+    model: Model,
+    request: ReadRequest,
+    picture: Picture,
+    conditions: Conditions,
+    config: ServiceConfig,
+    progress: Progress,
+) -> Reply:
+    form, graph = conditions.form, model.manifest.graph(task)
     fitted = plan(graph, model.manifest.size, request, limit=1, picture=picture)
     facts = Facts(model.manifest.name, model.manifest.version, fitted, form)
     headers = facts.headers() | caching(model, facts, request, conditions)
@@ -82,13 +96,24 @@ async def read(
     return Reply(200, body, headers)
 
 
-async def _decoded(file: bytes, graph: Graph, config: ServiceConfig) -> Picture:
-    """The picture in the channels that the graph takes."""
-    entry = image_input(graph)
-    large = len(file) > READ_INLINE_BYTES
-    header = await aside(large, UploadedFile, file, config.max_upload_pixels)
-    large = large or header.pixels > DECODED_INLINE_PIXELS
-    return await aside(large, header.decode, entry.channels)
+@asynccontextmanager
+async def _decoded(
+    task: Task,
+    model: Model,
+    upload: Upload[TranslateRequest] | Upload[ReadRequest],
+    conditions: Conditions,
+    config: ServiceConfig,
+) -> AsyncIterator[tuple[Picture, Conditions]]:
+    """The picture in the channels that the graph takes, and what is left of its conditions."""
+    entry = image_input(graph_for(task, model.manifest))
+    large = len(upload.file) > READ_INLINE_BYTES
+    header = await aside(large, UploadedFile, upload.file, config.max_upload_pixels)
+    large = large or header.pixels > DECODED_INLINE_PIXELS or header.has_profile
+    timeout_s, priority = urgency(upload.request, conditions, config)
+    nbytes = len(upload.file)
+    async with model.room_for(header.pixels, nbytes, timeout_s, priority) as left_s:
+        picture = await aside(large, header.decode, entry.channels)
+        yield picture, replace(conditions, timeout_s=left_s)
 
 
 def _numbers(task: Reading, graph: Graph, answer: Answer) -> Floats:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, overload
 
 import numpy as np
@@ -72,3 +74,10 @@ class Rows:
         return Rows(
             {name: np.concatenate([piece[name] for piece in pieces]) for name in parts[0].arrays}
         )
+
+
+@lru_cache(maxsize=256)
+def elements_of(shape_key: Hashable) -> int:
+    """The ``row_elements`` of rows with this ``shape_key``."""
+    assert isinstance(shape_key, tuple)
+    return sum(math.prod(shape) for _, shape in shape_key)

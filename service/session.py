@@ -15,10 +15,10 @@ from functools import partial
 from itertools import accumulate, pairwise
 from pathlib import Path
 
-from export.manifest import Graph, Size
+from export.manifest import FixedSize, Graph, Size
 from service.onnx_runtime.binding import BoundRun
 from service.onnx_runtime.probing import choose_provider, used_gpus
-from service.onnx_runtime.providers import Gpu, Provider, open_graph
+from service.onnx_runtime.providers import GIVES_BACK, Gpu, Provider, RunOptions, open_graph
 from service.rows import Array, Rows
 from service.signature import GraphMismatch, check_signature
 
@@ -36,6 +36,7 @@ __all__ = [
 
 # Batches below this are put together on the event loop: a hop to a thread costs more.
 _INLINE_BYTES = 2**20
+_LARGE_BYTES = 2**24  # the memory that a larger batch took is given back after it, not kept
 # Runs below this keep the event loop: to hand one to a thread and back takes 0.1 to 0.4 ms, most of
 # it for the interpreter lock, and nothing else has to wait for longer than this.
 _INLINE_S = 3e-3
@@ -97,12 +98,13 @@ class OrtSession:
         self.provider: Provider = provider
         self.observe: Callable[[int, int, float], None] | None = None
         gpu = gpu or Gpu()
-        session = open_graph(path, provider, threads=threads, gpu=gpu)
+        many = not isinstance(size, FixedSize)
+        session = open_graph(path, provider, threads=threads, gpu=gpu, many_shapes=many)
         check_signature(graph, size, session.get_inputs(), session.get_outputs())
         self._names = [output.name for output in graph.outputs]
         bound = provider != "cpu" if io_binding is None else io_binding
         assert lanes == 1 or not bound, "the buffers of a binding are for one run at a time"
-        self._infer: Callable[[dict[str, Array]], list[Array]] | None
+        self._infer: Callable[[dict[str, Array], RunOptions | None], list[Array]] | None
         if bound:
             self._infer = BoundRun(session, self._names, provider, gpu)
         else:
@@ -155,7 +157,8 @@ class OrtSession:
     def _run(self, batch: Rows, rows: int) -> Rows:
         assert self._infer is not None  # the threads take no work after close
         started = time.perf_counter()
-        outputs = self._infer(dict(batch.arrays))
+        gives_back = self.provider == "cpu" and batch.nbytes > _LARGE_BYTES
+        outputs = self._infer(dict(batch.arrays), GIVES_BACK if gives_back else None)
         ended = time.perf_counter()
         self._seconds[batch.row_elements * len(batch)] = ended - started
         if self.observe is not None:

@@ -16,7 +16,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, FormParser, parse_options_header
 
 from service.errors import InvalidInput, MalformedRequest, UnsupportedMedia
-from service.fields import FieldErrors
+from service.fields import NAME_SHOWN, FieldErrors
 from service.parsing import Pairs, media_type_of, parse_json, parse_pairs
 from service.schemas import ImageRequest
 
@@ -46,7 +46,7 @@ def require_upload(content_type: str | None, content_encoding: str | None) -> st
     if media_type in SUPPORTED or media_type.startswith("image/"):
         return media_type
     raise UnsupportedMedia(
-        f"the body is {media_type or 'of no declared type'}: send a picture as a form "
+        f"the body is {media_type[:NAME_SHOWN] or 'of no declared type'}: send a picture as a form "
         f"({FORM}), as itself (Content-Type: image/png or the like), or as base64 in JSON",
         supported=list(SUPPORTED),
     )

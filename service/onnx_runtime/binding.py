@@ -64,15 +64,17 @@ class BoundRun:
         self._described = {output.name: output for output in session.get_outputs()}
         self._kept: dict[Hashable, _Bound] = {}
 
-    def __call__(self, feed: dict[str, Array]) -> list[Array]:
-        """The outputs for whole batches, by input."""
+    def __call__(
+        self, feed: dict[str, Array], options: ort.RunOptions | None = None
+    ) -> list[Array]:
+        """The outputs for whole batches, by input; without options the run has its shape's own."""
         shapes = tuple((name, array.shape) for name, array in feed.items())
         # Taken out and put back: the first of the dict is the one not used for the longest time.
         bound = self._kept.pop(shapes, None) or self._bind(feed)
         self._kept[shapes] = bound
         for name, array in feed.items():
             bound.inputs[name].update_inplace(np.ascontiguousarray(array))
-        self._session.run_with_iobinding(bound.binding, bound.options)
+        self._session.run_with_iobinding(bound.binding, options or bound.options)
         return list(bound.binding.copy_outputs_to_cpu())
 
     def _bind(self, feed: dict[str, Array]) -> _Bound:

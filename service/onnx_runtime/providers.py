@@ -23,6 +23,12 @@ MEMORY: dict[Provider, str] = {"cpu": "cpu", "cuda": "cuda", "tensorrt": "cuda"}
 """Where the buffers of a provider are, by the name that ONNX Runtime has for it."""
 
 
+RunOptions = ort.RunOptions
+GIVES_BACK = RunOptions()
+"""For a run on the CPU: the memory that it took is given back after it, not kept."""
+GIVES_BACK.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+
+
 @dataclass(frozen=True, slots=True)
 class Gpu:
     """One GPU, and how a graph is run on it.
@@ -87,7 +93,12 @@ def _tensorrt_options(gpu: Gpu) -> dict[str, str]:
 
 
 def open_graph(
-    path: Path, provider: Provider, *, threads: int = 1, gpu: Gpu | None = None
+    path: Path,
+    provider: Provider,
+    *,
+    threads: int = 1,
+    gpu: Gpu | None = None,
+    many_shapes: bool = False,
 ) -> ort.InferenceSession:
     """Read and optimise a graph; blocks.
 
@@ -96,6 +107,7 @@ def open_graph(
         provider: as ``probing.choose_provider`` found.
         threads: of one run on the CPU.
         gpu: the first one, with defaults, when left out.
+        many_shapes: pictures may have any size, so that no plan of memory is kept for each.
 
     Raises:
         GraphMismatch: it cannot be loaded.
@@ -109,6 +121,7 @@ def open_graph(
     # Threads that spin between two runs would take the cores from everything else.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.use_deterministic_compute = True
+    options.enable_mem_pattern = not many_shapes
     options.log_severity_level = 4  # what fails is raised, and logged by whoever catches it
     if provider == "tensorrt" and gpu.engines is not None:
         gpu.engines.mkdir(parents=True, exist_ok=True)

@@ -109,7 +109,8 @@ async def test_a_chunked_body_is_read_no_further_than_the_limit(config: ServiceC
             yield {"type": "http.request", "body": b" " * 2**20, "more_body": True}
         raise AssertionError("everything was read")
 
-    start, *_ = await call(create_app(config), body(), [])
+    open_door = cast(Repository, OneModel(None))
+    start, *_ = await call(create_app(config, open_door), body(), [])
     assert start["status"] == 413
     assert read_bytes == config.max_body_bytes + 2**20
 
@@ -161,6 +162,9 @@ class OneModel:
 
     def __init__(self, model: object) -> None:
         self._model = model
+
+    def models(self) -> list[Model]:
+        return []
 
     def get(self, *_: object) -> object:
         return self._model
@@ -217,8 +221,8 @@ async def test_a_client_that_goes_away_while_it_sends_is_let_go(config: ServiceC
         yield {"type": "http.request", "body": b'{"seed"', "more_body": True}
         yield {"type": "http.disconnect"}
 
-    metrics = Metrics()
-    assert await call(create_app(config, metrics=metrics), messages(), []) == []
+    open_door, metrics = cast(Repository, OneModel(None)), Metrics()
+    assert await call(create_app(config, open_door, metrics), messages(), []) == []
     assert b"ganymede_cancellations_total 1.0" in metrics.expose()[0]
 
 

@@ -6,7 +6,9 @@ import asyncio
 import gc
 import random
 import weakref
+from collections import Counter
 from collections.abc import Sequence
+from types import NoneType
 from typing import Any
 
 import pytest
@@ -140,6 +142,19 @@ async def test_a_batch_holds_whole_rows_of_one_key() -> None:
         [[9, 19]],
         [[10, 20]],
     ]
+
+
+async def test_a_batch_holds_fewer_rows_if_rows_of_its_key_are_large() -> None:
+    device = Device(held=True)
+    mixed = batcher(device, most_rows=lambda key, rows: 1 if key == "large" else rows)
+    await submit(mixed, 0)
+    await submit(mixed, 1, 2, key="large")
+    assert device.batches == [[[0]], [[1]]]  # a full batch is handed over ahead
+    for row in range(3, 6):
+        await submit(mixed, row, key="small")
+    await submit(mixed, 6, key="large")
+    await device.release_all()
+    assert device.batches[2:] == [[[2]], [[3], [4], [5]], [[6]]]
 
 
 async def test_a_large_item_is_split_and_its_parts_are_joined_in_order() -> None:
@@ -665,35 +680,79 @@ async def test_limits_that_allow_nothing_are_refused(wrong: dict[str, int]) -> N
 class WatchedRows(list[int]):
     """Rows that tell when they are gone; a plain list cannot."""
 
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
-async def test_ten_thousand_random_cancellations_leave_no_leak() -> None:
-    chance = random.Random(0)
-    device = Device()
-    storm = batcher(device, max_queue_rows=1_000_000, max_queue_bytes=1_000_000)
-    watched: list[weakref.ref[WatchedRows]] = []
-    tasks: list[asyncio.Task[Done[Part]]] = []
-    ends: list[type] = []
 
-    def start(number: int) -> None:
-        rows = WatchedRows([number] * chance.randint(1, 6))
-        watched.append(weakref.ref(rows))
-        priority: Priority = chance.choice(("interactive", "bulk"))
-        work = storm.submit(rows, key=number % 3, nbytes=1, priority=priority)
-        tasks.append(asyncio.create_task(work))
+class Storm:
+    """Submits of every kind, in rounds, some of which are withdrawn, expire or fail."""
 
-    for number in range(10_000):
-        start(number)
-        for _ in range(chance.choice((0, 0, 0, 1, 2))):
+    def __init__(self) -> None:
+        self.chance, self.clock, self.device = random.Random(0), Clock(), Device()
+        self.device.poison = set(range(0, 1_000_000, 97))
+        self.batcher = Numbers(
+            self.run,
+            max_batch_rows=4,
+            max_queue_rows=30,
+            max_queue_bytes=10_000,
+            lanes=2,
+            clock=self.clock,
+        )
+        self.rows: weakref.WeakSet[WatchedRows] = weakref.WeakSet()
+        self.ends: Counter[type] = Counter()
+
+    async def run(self, parts: Sequence[Part]) -> list[Part]:
+        for _ in range(self.chance.randint(0, 4)):
             await asyncio.sleep(0)
-        chance.choice(tasks[-50:]).cancel()
-        if len(tasks) == 500:
-            ends += map(type, await asyncio.gather(*tasks, return_exceptions=True))
-            tasks.clear()
-    assert len(ends) == 10_000
-    assert set(ends) == {Done, asyncio.CancelledError}
-    assert storm.alive
-    assert (storm.waiting_rows, storm._queue.nbytes, storm._running) == (0, 0, {})
-    assert not any(storm._queue._rings.values())
-    await settle()
+        return await self.device.run(parts)
+
+    async def round(self, first: int, count: int) -> None:
+        chance, tasks = self.chance, []
+        for number in range(first, first + count):
+            tasks.append(asyncio.create_task(self.submit(number)))
+            for _ in range(chance.choice((0, 0, 1, 2))):
+                await asyncio.sleep(0)
+            self.clock.now += chance.choice((0, 0, 1))
+            if chance.random() < 0.8:
+                chance.choice(tasks[-8:]).cancel()
+        self.ends.update(map(type, await asyncio.gather(*tasks, return_exceptions=True)))
+        self.device.batches.clear()
+
+    async def submit(self, number: int) -> None:
+        chance = self.chance
+        rows = WatchedRows([number] * chance.randint(1, 5))
+        self.rows.add(rows)
+        await self.batcher.submit(
+            rows,
+            key=number % 3,
+            nbytes=1,
+            deadline=self.clock.now + chance.randint(1, 20) if chance.random() < 0.5 else None,
+            priority="interactive" if chance.random() < 0.7 else "bulk",
+        )
+
+
+def living() -> int:
+    """Objects that the collector knows, after it had its turn."""
     gc.collect()
-    assert [rows for rows in watched if rows() is not None] == []
+    return len(gc.get_objects())
+
+
+async def test_a_hundred_thousand_random_cancellations_leave_no_leak() -> None:
+    storm, rounds = Storm(), 200
+    before = asyncio.all_tasks()
+    objects = 0
+    for number in range(rounds):
+        await storm.round(500 * number, 500)
+        if number == rounds // 10:
+            objects = living()
+    batcher = storm.batcher
+    assert batcher.alive
+    assert (batcher.waiting_rows, batcher._queue.nbytes, batcher._running) == (0, 0, {})
+    assert not any(batcher._queue._rings.values())
+    assert asyncio.all_tasks() == before
+    await settle()
+    assert living() - objects < 100
+    assert len(storm.rows) == 0
+    assert storm.ends.total() == 100_000
+    assert min(storm.ends[kind] for kind in (NoneType, Expired, Full, RunFailed)) > 100
+    assert storm.ends[asyncio.CancelledError] > 30_000
+    assert len(storm.ends) == 5

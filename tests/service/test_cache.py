@@ -169,6 +169,28 @@ async def test_a_follower_waits_no_longer_than_it_may() -> None:
     assert await cache.get("key", maker, timeout_s=0) == (Value("value 1"), "hit")
 
 
+async def test_a_maker_with_a_shorter_deadline_leaves_the_others_theirs() -> None:
+    cache, maker = Cache(ROOMY_BYTES), Maker(held=True)
+
+    async def hurried() -> Value:
+        async with asyncio.timeout(None) as deadline:
+            deadlines.append(deadline)
+            return await maker()
+
+    deadlines: list[asyncio.Timeout] = []
+    leader = asyncio.create_task(cache.get("key", hurried))
+    await settle()
+    tasks = await calls(cache, maker, 2)
+    patient = asyncio.create_task(cache.get("key", maker, timeout_s=30))
+    await settle()
+    deadlines[0].reschedule(0)  # that of the one who makes it for all
+    with pytest.raises(TimeoutError):
+        await leader
+    await settle()
+    maker.gates[1].set_result(None)
+    assert [(await task)[1] for task in (*tasks, patient)] == ["miss", "shared", "shared"]
+
+
 # --- Bounded, and off. ---
 
 

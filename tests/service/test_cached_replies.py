@@ -21,7 +21,7 @@ from service.metrics import Metrics
 from service.model import Answer, Model
 from service.repository import Repository
 from tests.service.conftest import Serve
-from tests.service.held import settle
+from tests.service.held import Hold, settle
 from tests.tiny import tiny_bundle
 
 pytestmark = pytest.mark.anyio
@@ -221,6 +221,9 @@ class OneModel:
     def __init__(self, model: HeldModel) -> None:
         self._model = model
 
+    def models(self) -> list[Model]:
+        return []
+
     def get(self, *_: object) -> HeldModel:
         return self._model
 
@@ -310,3 +313,23 @@ async def test_a_deadline_holds_while_another_request_is_waited_for(
     assert late.status_code == 504
     assert "another request" in late.json()["detail"]
     assert late.headers["retry-after"] == "1"
+
+
+async def test_a_leader_in_a_hurry_does_not_hurry_those_who_wait_for_it(
+    cached: ServiceConfig, serve: Serve
+) -> None:
+    app = create_app(cached.model_copy(update={"lanes": 1}))
+    async with serve(app) as client, Hold(app.state.repository.get("tiny")) as hold:
+        leader = asyncio.create_task(post(client, seed=7, label="star", timeout_s=0.02))
+        await settle()
+        followers = [
+            asyncio.create_task(post(client, seed=7, label="star", timeout_s=30)) for _ in range(3)
+        ]
+        assert (await leader).status_code == 504
+        await settle()
+        assert not any(follower.done() for follower in followers)
+        hold.released.set()
+        replies = await asyncio.gather(*followers)
+    assert [reply.status_code for reply in replies] == [200] * 3
+    assert [reply.json()["timing"]["cached"] for reply in replies] == [False, True, True]
+    assert replies[0].json()["timing"]["queue_s"] > 0  # what it waited for the leader counts

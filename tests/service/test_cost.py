@@ -147,3 +147,9 @@ def test_caution_is_bounded_and_forgotten() -> None:
     for _ in range(2000):
         caution.learn(1.0, 0.5)
     assert caution.factor == 1.0
+
+
+def test_larger_rows_than_were_measured_make_smaller_batches() -> None:
+    table = CostTable({100: {1: 1.0, 8: 2.0}, 50: {1: 0.5, 8: 1.0}})
+    found = [table.possible_rows(8, work) for work in (10, 50, 100, 101, 200, 400, 801, 10_000)]
+    assert found == [8, 8, 8, 7, 4, 2, 1, 1]

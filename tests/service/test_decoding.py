@@ -140,6 +140,25 @@ def test_broken_exif_data_does_not_spoil_a_picture() -> None:
     assert np.array_equal(decode(content), gradient())
 
 
+def oddities() -> list[bytes]:
+    """A file in every kind of samples, some of them turned."""
+    colour = Image.fromarray(gradient())
+    exif = Image.Exif()
+    exif[ORIENTATION] = 7
+    deep = Image.fromarray(gradient()[..., 0].astype(np.uint16) * 250)
+    pictures = [colour.convert(mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")]
+    files = [file(picture, "TIFF" if picture.mode == "CMYK" else "PNG") for picture in pictures]
+    return [*files, file(deep, "PNG", exif=exif), file(colour, "PNG", exif=exif)]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_strips_are_the_whole(monkeypatch: pytest.MonkeyPatch, channels: int) -> None:
+    whole = [decode(content, channels) for content in oddities()]
+    monkeypatch.setattr("service.images.decoding.STRIP_PIXELS", 40)
+    strips = [decode(content, channels) for content in oddities()]
+    assert all(map(np.array_equal, whole, strips))
+
+
 # --- Colours. ---
 
 

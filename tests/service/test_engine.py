@@ -13,8 +13,9 @@ import pytest
 from service.batcher import Done, Priority, RunFailed
 from service.config import ServiceConfig
 from service.cost import CostTable
-from service.engine import OVERDUE_S, REBUILDS, Engine, Fitted, Session
+from service.engine import OVERDUE_S, REBUILDS, Engine
 from service.errors import DeadlineUnmeetable, NotReady, QueueFull
+from service.fitted import Fitted, Session
 from service.lanes import Lanes, Layout
 from service.metrics import Metrics
 from service.rows import Rows
@@ -128,10 +129,11 @@ class Bench:
         self.slept.append(seconds)
 
     async def submit(
-        self, count: int, priority: Priority = "interactive", key: str = ""
+        self, count: int, priority: Priority = "interactive", name: str = "z"
     ) -> asyncio.Task[Done[Rows]]:
         """Start a submit, and let it come as far as it can."""
         batcher = self.engine.batcher
+        key = ((name, (ELEMENTS,)),)
         work = batcher.submit(rows(count), key=key, nbytes=1, priority=priority)
         task = asyncio.create_task(work)
         await settle()
@@ -239,7 +241,7 @@ async def test_bulk_waits_for_interactive_and_hardly_the_other_way_round() -> No
         for _ in range(8):
             await made.submit(1, "bulk")
         for _ in range(15):
-            await made.submit(1, key="another")
+            await made.submit(1, name="another")
         assert made.wait_s("bulk") == 6 + 16 + 10
         assert made.wait_s("interactive") == 6 + 16 + 2  # 17 let 2 of bulk pass
 

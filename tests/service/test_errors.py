@@ -75,6 +75,9 @@ class OneModel:
     def __init__(self, model: object) -> None:
         self._model = model
 
+    def models(self) -> list[Model]:
+        return []
+
     def get(self, *_: object) -> object:
         return self._model
 

@@ -99,10 +99,11 @@ async def test_both_kinds_of_lanes_give_the_same_pictures(
     engine = await open_engine(tiny, graph, config, "cpu", Metrics())
     assert engine.layout == Layout(NARROW, WIDE, max_batch_rows=4, alone_rows=1)
     asked = rows(11)
-    split = await engine.batcher.submit(asked, key="", nbytes=1)
+    split = await engine.batcher.submit(asked, key=asked.shape_key(), nbytes=1)
     whole = Rows.join(split.parts)["image"]
     for k in range(len(asked)):
-        alone = await engine.batcher.submit(asked[k : k + 1], key="", nbytes=1)
+        row = asked[k : k + 1]
+        alone = await engine.batcher.submit(row, key=row.shape_key(), nbytes=1)
         assert np.array_equal(alone.parts[0]["image"][0], whole[k])
     await engine.close()
     assert threads_of(tiny) == []

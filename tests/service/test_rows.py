@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.rows import Rows
+from service.rows import Rows, elements_of
 
 
 def five_rows() -> Rows:
@@ -39,3 +39,8 @@ def test_joined_rows_are_in_order_and_padded_with_the_last() -> None:
     assert len(joined) == 5
     assert np.array_equal(joined["z"], rows["z"][[0, 1, 2, 2, 2]])
     assert Rows.join([rows]) is rows
+
+
+def test_a_key_knows_the_elements_of_its_rows() -> None:
+    rows = Rows({"z": np.zeros((2, 3, 4)), "knob": np.zeros(2), "index": np.zeros((2, 5))})
+    assert elements_of(rows.shape_key()) == rows.row_elements == 18

@@ -15,6 +15,7 @@ from export.bundle import Bundle
 from export.manifest import FreeSize, Task
 from service import session as session_module
 from service.onnx_runtime import binding
+from service.onnx_runtime.providers import GIVES_BACK
 from service.rows import Rows
 from service.session import Gpu, OrtSession, SpreadSession, buckets
 from tests.tiny import LATENT, tiny_bundle
@@ -59,6 +60,38 @@ def one_by_one(rows: Rows) -> list[Rows]:
 
 
 # --- Runs. ---
+
+
+async def test_the_memory_of_large_batches_is_given_back(
+    tiny: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, session, seen = random_rows(8), opened(tiny), []
+    infer: Any = session._infer
+
+    def recorded(feed: dict[str, Any], options: object) -> Any:  # noqa: ANN401
+        seen.append(options)
+        return infer(feed, options)
+
+    monkeypatch.setattr(session, "_infer", recorded)
+    for limit in (rows.nbytes, rows.nbytes - 1):
+        monkeypatch.setattr(session_module, "_LARGE_BYTES", limit)
+        await session.run([rows])
+    assert seen == [None, GIVES_BACK]
+    setting = "memory.enable_memory_arena_shrinkage"
+    assert GIVES_BACK.get_run_config_entry(setting) == "cpu:0"
+    await session.close()
+
+
+async def test_large_batches_have_the_same_results(
+    convolution: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, session = random_rows(8), opened(convolution)
+    [before] = await session.run([rows])
+    monkeypatch.setattr(session_module, "_LARGE_BYTES", 0)
+    for _ in range(3):
+        [after] = await session.run([rows])
+        assert np.array_equal(before["image"], after["image"])
+    await session.close()
 
 
 async def test_each_part_gets_its_own_rows(tiny: Bundle) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import InvalidInput, MalformedRequest, UnsupportedMedia
+from service.parsing import require_json
 from service.schemas import ReadRequest, TranslateRequest
 from service.uploads import MAX_PARTS, Upload, parse_upload, require_upload
 
@@ -121,6 +123,14 @@ def test_other_kinds_of_bodies_tell_what_is_read(content_type: str | None) -> No
     with pytest.raises(UnsupportedMedia) as caught:
         require_upload(content_type, None)
     assert caught.value.extra["supported"] == ["application/json", "multipart/form-data", "image/*"]
+
+
+@pytest.mark.parametrize("require", [require_upload, require_json])
+def test_what_a_body_says_of_itself_is_told_in_short(require: Callable[..., object]) -> None:
+    for told in (("a" * 10_000, None), ("application/json", "z" * 10_000)):
+        with pytest.raises(UnsupportedMedia) as caught:
+            require(*told)
+        assert len(caught.value.detail) < 300
 
 
 def test_a_compressed_body_is_refused() -> None:
