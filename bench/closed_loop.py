@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from bench.command import BenchError
-from bench.loads import Load, Outcome
+from bench.h2load import REFUSALS
+from bench.loads import Closed, Outcome
+from bench.wrk import SEED_AGAIN
 
 
-def attack(url: str, load: Load, seconds: float) -> Outcome:
+def attack(url: str, load: Closed, seconds: float) -> Outcome:
     """Ask ``url`` for ``load.images`` images a request, over as many connections as clients.
 
     Raises:
@@ -25,12 +27,13 @@ def attack(url: str, load: Load, seconds: float) -> Outcome:
         raise BenchError(f"{url} does not answer as it should: {error}") from error
 
 
-async def _attack(url: str, load: Load, seconds: float) -> Outcome:
+async def _attack(url: str, load: Closed, seconds: float) -> Outcome:
     started = time.perf_counter()
     until = started + seconds
-    clients = (_client(url, load.images, until) for _ in range(load.clients))
+    clients = (_client(url, load, until) for _ in range(load.clients))
     answers = [answer for found in await asyncio.gather(*clients) for answer in found]
     took_s = time.perf_counter() - started
+    refused = sum(status in REFUSALS for status, _ in answers)
     good = [spent for status, spent in answers if status == 200]
     p50, p99 = np.percentile(good, (50, 99)) * 1e3 if good else (0.0, 0.0)
     return Outcome(
@@ -38,15 +41,16 @@ async def _attack(url: str, load: Load, seconds: float) -> Outcome:
         images_per_s=len(good) / took_s * load.images,
         p50_ms=float(p50),
         p99_ms=float(p99),
-        requests=len(answers),
-        errors=len(answers) - len(good),
+        refused_per_s=refused / took_s,
+        failed=len(answers) - len(good) - refused,
     )
 
 
-async def _client(url: str, images: int, until: float) -> list[tuple[int, float]]:
+async def _client(url: str, load: Closed, until: float) -> list[tuple[int, float]]:
     """The status and the seconds of each answer."""
     parts = urlsplit(url)
-    body = json.dumps({"num_images": images})
+    seed = {"seed": SEED_AGAIN} if load.again else {}
+    body = json.dumps({"num_images": load.images} | seed)
     request = (
         f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: application/json\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"

@@ -7,6 +7,9 @@ says so, and that is no failure.
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import shutil
 import sys
 import tempfile
@@ -20,21 +23,23 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import onnxruntime as ort
 import typer
+from PIL import Image
 from rich.table import Table
 
 from bench import closed_loop, cuda_sessions, wrk
-from bench.command import console, run
+from bench.command import BenchError, console, run
 from bench.cuda_sessions import Row
-from bench.loads import Load, Served
+from bench.loads import LARGE, MANY, ONE, WARM_S, Closed, Served
+from bench.processes import post
 from bench.result import Result
-from bench.servers import check, post, serving
+from bench.servers import serving
 from export.bundle import load_bundle
 from export.manifest import FixedSize
 from service.config import RuntimeUnusable, starter_folder
 from service.onnx_runtime.probing import choose_provider, visible_gpus
 from service.onnx_runtime.providers import Provider
 
-LOADS = (Load(1, 1), Load(8, 16), Load(64, 1))
+LOADS = (ONE, LARGE, MANY)
 RELOADS = 50
 LATEST_S = 420.0  # after which no further part is begun
 BASE_CHANNELS = 64  # of both networks that are trained
@@ -120,14 +125,27 @@ def over_http(model: Served, provider: Provider, seconds: int) -> list[Row]:
     """The real service under a closed loop: wrk where it is installed, else asyncio."""
     client = wrk.attack if shutil.which("wrk") else closed_loop.attack
     rows = []
-    with serving(model, {"GANYMEDE_PROVIDER": provider}) as url:
+    with serving(model, {"GANYMEDE_PROVIDER": provider}) as (url, _):
         for load in LOADS:
             check(post(url, load.images), load, model)
-            client(url, load, 1)
+            client(url, load, WARM_S)
             outcome = client(url, load, seconds)
             facts = {"model": model.name, "load": load.name, "client": client.__module__}
-            rows.append({**facts, **asdict(outcome), "passed": outcome.errors == 0})
+            passed = not (outcome.refused_per_s or outcome.failed)
+            rows.append({**facts, **asdict(outcome), "passed": passed})
     return rows
+
+
+def check(body: bytes, load: Closed, model: Served) -> None:
+    """As many pictures came as were asked for, of the right size; "deviation" has their pixels.
+
+    Raises:
+        BenchError: they are not.
+    """
+    files = [base64.b64decode(image["data"]) for image in json.loads(body)["images"]]
+    sizes = [Image.open(io.BytesIO(file)).size for file in files]
+    if sizes != [(model.size.width, model.size.height)] * load.images:
+        raise BenchError(f"{model.name} answered with pictures of {sizes} to {load.name}")
 
 
 def training(device: str, batch: int, rounds: int, iterations: int) -> list[Row]:

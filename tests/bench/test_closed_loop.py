@@ -11,12 +11,13 @@ import pytest
 
 from bench.closed_loop import attack
 from bench.command import BenchError
-from bench.loads import Load
-from bench.servers import free_port
+from bench.loads import Closed
+from bench.processes import free_port
+from bench.wrk import SEED_AGAIN
 
 
 class Server:
-    """Answers every request on a thread of its own; every fifth one with 503."""
+    """Answers every request on a thread of its own; of five, one with 404 and one with 503."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
@@ -47,7 +48,8 @@ class Server:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = int(head.lower().partition(b"content-length:")[2].split()[0])
                 self.bodies.append(await reader.readexactly(length))
-                status = b"503 Busy" if len(self.bodies) % 5 == 0 else b"200 OK"
+                turn = len(self.bodies) % 5
+                status = {4: b"404 Gone", 0: b"503 Busy"}.get(turn, b"200 OK")
                 writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 4\r\n\r\n{  }")
         except asyncio.IncompleteReadError:
             writer.close()
@@ -65,15 +67,25 @@ def server() -> Iterator[Server]:
 
 
 def test_each_client_asks_again_when_it_is_answered(server: Server) -> None:
-    outcome = attack(server.url, Load(3, 16), 0.2)
+    outcome = attack(server.url, Closed(3, 16), 0.2)
     assert server.connections == 3
-    assert outcome.requests == len(server.bodies) >= 3
-    assert outcome.errors == len(server.bodies) // 5
-    assert {json.loads(body)["num_images"] for body in server.bodies} == {16}
+    asked = len(server.bodies)
+    refused, failed = asked // 5, (asked + 1) // 5
+    assert asked >= 3
+    assert outcome.failed == failed
+    assert outcome.refused_per_s / outcome.requests_per_s == pytest.approx(
+        refused / (asked - refused - failed)
+    )
+    assert set(server.bodies) == {b'{"num_images": 16}'}
     assert outcome.images_per_s == pytest.approx(16 * outcome.requests_per_s)
     assert 0 < outcome.p50_ms <= outcome.p99_ms
 
 
+def test_the_same_seed_can_be_asked_for_again(server: Server) -> None:
+    attack(server.url, Closed(1, again=True), 0.01)
+    assert {json.loads(body)["seed"] for body in server.bodies} == {SEED_AGAIN}
+
+
 def test_nobody_there_is_said() -> None:
     with pytest.raises(BenchError, match="does not answer as it should"):
-        attack(f"http://127.0.0.1:{free_port()}/generate", Load(1, 1), 0.1)
+        attack(f"http://127.0.0.1:{free_port()}/generate", Closed(1), 0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import time
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 
 from bench import cuda, cuda_sessions
+from bench.command import BenchError
 from bench.cuda import Part, Skipped
 from bench.cuda_sessions import Run
-from bench.loads import Served
+from bench.loads import Closed, Served
+from bench.pictures import pillow_png
 from bench.training import configure
 from export.manifest import FixedSize
 from export.rows import Rows
@@ -183,6 +186,19 @@ def test_the_batch_of_the_training_can_be_set() -> None:
     schedule = configure("dcgan-fashion-fast", 2, 3, 4, 16).schedule
     assert (schedule.batch, schedule.tick_kimg) == (16, 0.048)
     assert configure("dcgan-fashion-fast", 2, 3, 4).schedule.batch == 64
+
+
+@pytest.mark.parametrize(("images", "side"), [(2, 8), (1, 9)])
+def test_answers_that_are_not_what_was_asked_for_are_seen(
+    model: Served, images: int, side: int
+) -> None:
+    def answer(side: int) -> bytes:
+        file = base64.b64encode(pillow_png(np.zeros((side, side, 1), np.uint8))).decode()
+        return json.dumps({"images": [{"data": file}]}).encode()
+
+    cuda.check(answer(8), Closed(1), model)
+    with pytest.raises(BenchError, match="tiny answered with pictures of"):
+        cuda.check(answer(side), Closed(1, images), model)
 
 
 # --- How it is told. ---
