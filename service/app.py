@@ -25,6 +25,7 @@ from service.middleware import LimitBody, Observe, UnderRootPath, header
 from service.page import asset, page
 from service.parsing import parse_version
 from service.problems import refuse
+from service.pulse import beat
 from service.repository import Repository
 from service.routes import pictures
 from service.routes.framework import Routes, repository_of, respond, root_path_of
@@ -53,9 +54,11 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.starting = asyncio.create_task(models.start())
+        pulse = asyncio.create_task(beat(metrics))
         yield
         app.state.starting.cancel()
-        await asyncio.gather(app.state.starting, return_exceptions=True)
+        pulse.cancel()
+        await asyncio.gather(app.state.starting, pulse, return_exceptions=True)
         await models.close()
 
     app = FastAPI(

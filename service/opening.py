@@ -39,7 +39,7 @@ class GraphOpener:
         self._size, self._provider = bundle.manifest.size, provider
         self._specimens = [specimen(graph, *size) for size in warm_sizes(self._size)]
         self._max_batch_rows = config.max_batch_rows
-        cores = usable_cores()
+        cores = config.cores or usable_cores()
         self.candidates = (
             candidates(config.lanes, config.threads, cores) if provider == "cpu" else (Lanes(1, 1),)
         )

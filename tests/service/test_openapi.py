@@ -16,10 +16,11 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from export.manifest import FreeSize, Task
 from service import openapi
-from service.commands import Server, listen
 from service.config import ServiceConfig
 from service.errors import ServiceError
+from service.listening import listen
 from service.problems import MEDIA_TYPE
+from service.server import Server
 from tests.tiny import tiny_bundle
 from tests.tiny_images import picture_bundle
 
