@@ -17,6 +17,9 @@ The hops of a request, each in a file of its own::
     session       batches -> ONNX Runtime -> rows                          500
     replies       rows -> images (the codecs; png) -> the body of the reply
 
+Around them, in a process each: ``supervisor`` holds the ``door`` and hands each connection over to
+the ``worker`` with the fewest; one process alone is a ``server`` with a listening socket.
+
 Asked again with the same seed, ``cache`` has the reply and everything after ``planning`` is spared.
 ``generate`` and ``reading`` (what starts from a picture) string them together. Errors are drawn in
 ``errors``; settings are in ``config``. The service knows the roles of a graph's inputs and no kind

@@ -144,12 +144,14 @@ class ServiceConfig(BaseSettings):
     max_timeout_s: float = Field(
         300.0, gt=0, description="Longest deadline that a request may set, in seconds."
     )
-    queue_images: int = Field(1024, ge=1, description="Most images waiting for one model.")
+    queue_images: int = Field(
+        1024, ge=1, description="Most images waiting for one model, in all workers together."
+    )
     queue_bytes: int = Field(
-        256 * MiB, ge=1024, description="Most bytes of input waiting for one model."
+        256 * MiB, ge=1024, description="Most bytes of input waiting for one model, likewise."
     )
     cache_bytes: int = Field(
-        64 * MiB, ge=0, description="Most bytes of finished replies kept for repeats; 0 keeps none."
+        64 * MiB, ge=0, description="Most bytes of finished replies kept, likewise; 0 keeps none."
     )
     queue_s: Annotated[float | None, Auto] = Field(
         None,

@@ -17,7 +17,6 @@ from prometheus_client import Gauge, values
 from prometheus_client.core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-
 _KINDS = ("counter", "histogram", "gauge_livesum", "gauge_livemax", "gauge_livemin")
 _FILE_BYTES = 2**16  # as prometheus_client makes them; they grow
 

@@ -59,7 +59,9 @@ def supervise(
             Assignment(slot, workers, path, replaces=False, settings=settings)
             for slot in range(workers)
         ]
-        asyncio.run(Supervisor(config, listener, assignments).run())
+        status = asyncio.run(Supervisor(config, listener, assignments).run())
+    if status:
+        raise SystemExit(status)
 
 
 def vacate(folder: Path, slot: int) -> None:
@@ -78,13 +80,13 @@ class _End:
     Attributes:
         served: whether it ever did.
         what: happened, in words.
-        status: negative is the signal that killed it.
+        status: negative is the signal that killed it; 0 when there was none.
         failure: why it cannot serve, if it told.
     """
 
     served: bool
     what: str
-    status: int
+    status: int = 0
     failure: str | None = None
 
 
@@ -101,9 +103,10 @@ class Supervisor:
         self._announced = False
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
+        self._status = 0
 
-    async def run(self) -> None:
-        """As ``supervise``."""
+    async def run(self) -> int:
+        """As ``supervise``; the exit status, when a worker's is to be passed on."""
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self._stop)
         self._door = Door(self._listener, self._takers)
@@ -122,6 +125,7 @@ class Supervisor:
             await asyncio.wait(keepers)
         if self._failure is not None:
             raise self._failure
+        return self._status
 
     def _stop(self) -> None:
         if self._stopping.is_set():
@@ -169,7 +173,7 @@ class Supervisor:
         try:
             worker = await start_worker(assignment, self._door.open, self._door.hold)
         except OSError as error:
-            return _End(False, f"worker {slot} could not be started: {error}", status=1)
+            return _End(False, f"worker {slot} could not be started ({error})")
         self._workers[slot] = worker
         if self._stopping.is_set():
             worker.giver.finish()
@@ -188,7 +192,8 @@ class Supervisor:
             case {"serves": [*models]}:
                 worker.models = models
                 self._served.add(slot)
-                if len(self._served) == len(self._assignments) and not self._announced:
+                whole = len(self._served) == len(self._assignments)
+                if whole and not self._announced and not self._stopping.is_set():
                     self._announced = True
                     announce(models, self._listener)
             case {"fails": str(failure)}:
@@ -200,8 +205,9 @@ class Supervisor:
         if end.failure is not None:
             self._failure = StartupError(end.failure)
         elif end.status > 0:  # its traceback is in the log
-            self._failure = SystemExit(end.status)
+            self._status = end.status
         elif failures >= _TRIES:
             self._failure = StartupError(f"{end.what} before it served, as {_TRIES} did in a row")
-        if self._failure is not None:
-            self._stopping.set()
+        else:
+            return
+        self._stopping.set()

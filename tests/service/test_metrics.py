@@ -16,7 +16,10 @@ from service.metrics import SECONDS, Metrics
 
 def used() -> Metrics:
     """Every series with a sample."""
-    metrics = Metrics()
+    return use(Metrics())
+
+
+def use(metrics: Metrics) -> Metrics:
     metrics.requests.labels("/generate", "tiny", "200").inc()
     metrics.request_seconds.labels("/generate", "tiny").observe(0.01)
     metrics.observe_phase("queue", "tiny", 0.001)
