@@ -8,13 +8,12 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from service.handover import Giver
-
-_LINE_BYTES = 2**22  # of one message, at most
+from service.messages import Messages
 
 
 @dataclass(frozen=True)
@@ -52,32 +51,24 @@ class WorkerProcess:
         self,
         process: asyncio.subprocess.Process,
         giver: Giver,
-        messages: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        messages: Messages,
     ) -> None:
-        self._process, self._messages, self._writer = process, messages, writer
-        self.giver = giver
+        self._process = process
+        self.giver, self.messages = giver, messages
         self.listens = False  # it answers, if only that its models are being loaded
-        self.models: list[str] | None = None  # what it serves, once it does
-        self.failure: str | None = None  # why it never will
+        self.served = False  # they were loaded, at least once
+        self.ready = False  # requests are accepted
+        self.failure: str | None = None  # why it never will serve
 
     @property
     def process_id(self) -> int:
         """As the system knows it."""
         return self._process.pid
 
-    async def messages(self) -> AsyncIterator[dict[str, Any]]:
-        """What the worker says, until it ends."""
-        try:
-            while line := await self._messages.readline():
-                yield json.loads(line)
-        except ConnectionError:  # it was killed
-            return
-
     async def end(self) -> int:
         """Wait for the end; negative is the signal that killed it."""
         status = await self._process.wait()
-        self._writer.close()
+        self.messages.close()
         self.giver.close()
         return status
 
@@ -97,9 +88,9 @@ async def start_worker(
     Raises:
         OSError: the system has no room for another process.
     """
-    connections, messages = socket.socketpair(), socket.socketpair()
-    with connections[1], messages[1]:
-        descriptors = connections[1].fileno(), messages[1].fileno()
+    connections, channel = socket.socketpair(), socket.socketpair()
+    with connections[1], channel[1]:
+        descriptors = connections[1].fileno(), channel[1].fileno()
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -115,10 +106,11 @@ async def start_worker(
             )
         except OSError:
             connections[0].close()
-            messages[0].close()
+            channel[0].close()
             raise
-    reader, writer = await asyncio.open_connection(sock=messages[0], limit=_LINE_BYTES)
-    return WorkerProcess(process, Giver(connections[0], progress, lost), reader, writer)
+    messages = Messages(channel[0])
+    await messages.open()
+    return WorkerProcess(process, Giver(connections[0], progress, lost), messages)
 
 
 def describe(status: int) -> str:

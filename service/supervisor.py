@@ -14,12 +14,14 @@ import signal
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from service.config import InvalidSetting, ServiceConfig, StartupError
 from service.door import Door
+from service.errors import ServiceError
 from service.handover import Giver
 from service.listening import announce
 from service.process import Assignment, WorkerProcess, describe, start_worker
@@ -143,10 +145,10 @@ class Supervisor:
             self._stopping.set()
 
     def _takers(self) -> Iterable[Giver]:
-        """Workers that serve; else those that can say why they do not."""
+        """Workers that are ready; else those that can say why they are not."""
         listening = [each for each in self._workers.values() if each.listens and each.giver.taking]
-        serving = [each for each in listening if each.models is not None]
-        return [each.giver for each in serving or listening]
+        ready = [each for each in listening if each.ready]
+        return [each.giver for each in ready or listening]
 
     async def _keep(self, first: Assignment) -> None:
         """Keep one slot occupied, until the service stops."""
@@ -158,7 +160,7 @@ class Supervisor:
                 return
             steady = end.served and asyncio.get_running_loop().time() - start_s > _STEADY_S
             failures = 0 if steady else failures + 1
-            if not end.served and all(each.models is None for each in self._workers.values()):
+            if not end.served and not any(each.served for each in self._workers.values()):
                 self._give_up(end, failures)
             wait_s = min(_LONGEST_BACK_OFF_S, _BACK_OFF_S * 2 ** (failures - 1)) if failures else 0
             if not self._stopping.is_set():
@@ -177,28 +179,33 @@ class Supervisor:
         self._workers[slot] = worker
         if self._stopping.is_set():
             worker.giver.finish()
-        async for message in worker.messages():
-            self._hear(slot, worker, message)
+        await worker.messages.listen(partial(self._hear, slot, worker), self._answer)
         status = await worker.end()
         del self._workers[slot]
         vacate(Path(assignment.folder), slot)
         what = f"worker {slot} (process {worker.process_id}) {describe(status)}"
-        return _End(worker.models is not None, what, status, worker.failure)
+        return _End(worker.served, what, status, worker.failure)
 
-    def _hear(self, slot: int, worker: WorkerProcess, message: dict[str, Any]) -> None:
-        match message:
-            case {"listens": True}:
+    def _hear(self, slot: int, worker: WorkerProcess, name: str, value: Any) -> None:  # noqa: ANN401
+        """What a worker tells of itself."""
+        match name:
+            case "listens":
                 worker.listens = True
-            case {"serves": [*models]}:
-                worker.models = models
+            case "serves":
+                worker.served = worker.ready = True
                 self._served.add(slot)
                 whole = len(self._served) == len(self._assignments)
                 if whole and not self._announced and not self._stopping.is_set():
                     self._announced = True
-                    announce(models, self._listener)
-            case {"fails": str(failure)}:
-                worker.failure = failure
+                    announce(value, self._listener)
+            case "ready":
+                worker.ready = value
+            case "fails":
+                worker.failure = value
         self._door.open()
+
+    async def _answer(self, name: str, value: Any) -> Any:  # noqa: ANN401
+        raise ServiceError(f"a supervisor does not answer {name!r}")
 
     def _give_up(self, end: _End, failures: int) -> None:
         """End the service, once it is clear that no worker will serve, as one would end alone."""

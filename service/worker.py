@@ -1,17 +1,17 @@
 """One of several workers: ``python -m service.worker``, which only ``service.supervisor`` starts.
 
 It has no listening socket. Connections come through a channel, and so does the order to stop: its
-end. What its supervisor must know goes through another, a JSON object a line::
+end. Through another it tells its supervisor::
 
-    {"listens": true}           requests are answered, if only with 503
-    {"serves": ["name/1"]}      the models are loaded
-    {"fails": "why"}            they never will be
+    listens              requests are answered, if only with 503
+    serves  [name/1]     the models are loaded
+    ready   true, false  whether requests are accepted changed, later
+    fails   why          the models never will be loaded
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
 import signal
@@ -24,6 +24,7 @@ from typing import Any
 from service import logs
 from service.config import ServiceConfig, StartupError
 from service.handover import Taker
+from service.messages import Messages
 from service.metrics import Metrics
 from service.process import Assignment
 from service.server import Server
@@ -55,26 +56,33 @@ class Worker(Server):
     """
 
     taker: Taker
-    _writer: asyncio.StreamWriter
 
     def __init__(
         self,
         config: ServiceConfig,
         metrics: Metrics,
         connections: socket.socket,
-        messages: socket.socket,
+        messages: Messages,
     ) -> None:
         super().__init__(config, metrics)
         self._channel, self._messages = connections, messages
+        self._ready: bool | None = None  # None until they were loaded
         self._arriving: set[asyncio.Task[None]] = set()
         self.server_state.connections = _Connections(self)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Take connections; the models load meanwhile."""
-        _, self._writer = await asyncio.open_connection(sock=self._messages)
+        await self._messages.open()
         await super().startup(sockets=[])
         self.taker = Taker(self._channel, self._take, self._leave)
-        self._tell(listens=True)
+        self._messages.tell("listens")
+
+    async def on_tick(self, counter: int) -> bool:
+        """Tell when the models fall into trouble, and when they are out of it."""
+        if self._ready is not None and self._ready != self._app.state.repository.ready:
+            self._ready = not self._ready
+            self._messages.tell("ready", self._ready)
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more, and finish what was taken."""
@@ -85,16 +93,14 @@ class Worker(Server):
     def serves(self, models: list[str], sockets: list[socket.socket]) -> None:
         """Tell the supervisor."""
         self._app.state.metrics.refresh()  # no later than it is believed
-        self._tell(serves=models)
+        self._ready = True
+        self._messages.tell("serves", models)
 
     def fails(self, failure: Exception) -> None:
         """Tell the supervisor, and end."""
         super().fails(failure)
         if isinstance(failure, StartupError):
-            self._tell(fails=str(failure))
-
-    def _tell(self, **message: object) -> None:
-        self._writer.write(json.dumps(message).encode() + b"\n")
+            self._messages.tell("fails", str(failure))
 
     def _leave(self) -> None:
         self._app.state.stopping = self.should_exit = True
@@ -135,9 +141,9 @@ def main(descriptors: tuple[int, int], assignment: Assignment) -> None:
     metrics = Metrics(folder)
     if assignment.replaces:
         metrics.worker_restarts.inc()
-    connections, messages = (socket.socket(fileno=each) for each in descriptors)
+    connections, channel = (socket.socket(fileno=each) for each in descriptors)
     share = config.share(assignment.workers, config.cores or usable_cores())
-    server = Worker(share, metrics, connections, messages)
+    server = Worker(share, metrics, connections, Messages(channel))
     server.run()
     if os.getppid() != supervisor:  # it was killed, and cannot tidy up
         shutil.rmtree(folder, ignore_errors=True)

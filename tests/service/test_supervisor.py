@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,45 +18,34 @@ from service.supervisor import Supervisor, supervise
 
 pytestmark = pytest.mark.anyio
 
-SERVES = {"serves": ["tiny/1"]}
 Act = Callable[[int, "Actor"], Awaitable[int]]  # turn, actor -> exit status
 
 
 class Actor:
-    """A worker that does what a test tells it, as ``WorkerProcess`` and its ``Giver``."""
+    """A worker that does what a test tells it, as ``WorkerProcess`` and its parts."""
 
     process_id = 1
 
     def __init__(self, act: Act, turn: int) -> None:
         self._act, self._turn = act, turn
-        self._said: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-        self.giver = self
-        self.listens, self.taking, self.open_connections = False, True, 0
-        self.models: list[str] | None = None
+        self.giver = self.messages = self
+        self.listens, self.served, self.ready = False, False, False
+        self.taking, self.open_connections = True, 0
         self.failure: str | None = None
         self.finished, self.killed = asyncio.Event(), asyncio.Event()
-        self._acting = asyncio.create_task(self._perform())
 
-    def say(self, message: dict[str, Any]) -> None:
-        self._said.put_nowait(message)
+    async def listen(self, told: Callable[[str, Any], None], answer: object) -> None:
+        self.tell = told
+        self._status = await self._act(self._turn, self)
+
+    async def end(self) -> int:
+        return self._status
 
     def finish(self) -> None:
         self.finished.set()
 
     def kill(self) -> None:
         self.killed.set()
-
-    async def messages(self) -> AsyncIterator[dict[str, Any]]:
-        while (message := await self._said.get()) is not None:
-            yield message
-
-    async def end(self) -> int:
-        return await self._acting
-
-    async def _perform(self) -> int:
-        status = await self._act(self._turn, self)
-        self._said.put_nowait(None)
-        return status
 
 
 class Stage:
@@ -86,7 +75,7 @@ async def test_what_a_worker_says_of_its_failure_ends_the_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def act(turn: int, actor: Actor) -> int:
-        actor.say({"fails": "no model serves"})
+        actor.tell("fails", "no model serves")
         return 2
 
     stage = Stage(tmp_path, monkeypatch, act)
@@ -124,8 +113,8 @@ async def test_a_worker_that_served_is_always_replaced(
     (tmp_path / "counter_0.db").touch()
 
     async def act(turn: int, actor: Actor) -> int:
-        actor.say({"listens": True})
-        actor.say(SERVES)
+        actor.tell("listens", None)
+        actor.tell("serves", ["tiny/1"])
         if turn == 5:
             left = {path.name for path in tmp_path.iterdir()}
             assert left == {"counter_0.db"}
@@ -144,7 +133,7 @@ async def test_a_replacement_waits_the_longer_the_oftener(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def act(turn: int, actor: Actor) -> int:
-        actor.say(SERVES)
+        actor.tell("serves", ["tiny/1"])
         if turn == 9:
             stage.supervisor._stop()
         return 1
@@ -162,7 +151,7 @@ async def test_a_system_without_room_for_a_process_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def act(turn: int, actor: Actor) -> int:
-        actor.say(SERVES)
+        actor.tell("serves", ["tiny/1"])
         if actor is stage.actors[-1] and refused:
             stage.supervisor._stop()
         return -9
@@ -207,3 +196,30 @@ def test_a_folder_for_the_metrics_that_cannot_be_made_is_told(
     monkeypatch.setattr(supervisor, "TemporaryDirectory", fail)
     with socket.socket() as listener, pytest.raises(InvalidSetting, match="set TMPDIR"):
         supervise(ServiceConfig(), {}, listener, 2)
+
+
+async def test_connections_go_to_workers_that_are_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def takers() -> list[object]:
+        return list(stage.supervisor._takers())
+
+    async def act(turn: int, actor: Actor) -> int:
+        assert takers() == []
+        actor.tell("listens", None)
+        assert takers() == [actor]  # it can say what it waits for
+        stage.supervisor._workers[1] = another  # type: ignore[assignment]
+        another.listens = another.ready = True
+        assert takers() == [another]
+        actor.tell("serves", ["tiny/1"])
+        assert takers() == [actor, another]
+        actor.tell("ready", False)
+        assert takers() == [another]
+        another.ready = False
+        assert takers() == [actor, another]
+        stage.supervisor._stop()
+        return 0
+
+    another = Actor(act, 0)
+    stage = Stage(tmp_path, monkeypatch, act)
+    await stage.run()
