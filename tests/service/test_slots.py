@@ -54,7 +54,7 @@ def test_any_worker_shows_the_totals_of_all(tmp_path: Path) -> None:
     first.images.labels("tiny").inc(3)
     second = worker(tmp_path, 1)
     second.images.labels("tiny").inc(4)
-    second.observe_phase("run", "tiny", 0.5)
+    second.phase_seconds.labels("run", "tiny").observe(0.5)
     for asked in (first, second):
         assert value(asked, "images_total", model="tiny") == 7
         assert value(asked, "phase_seconds_sum", model="tiny", phase="run") == 0.5
