@@ -33,7 +33,6 @@ from service.middleware import (
 )
 from service.page import asset, page
 from service.parsing import parse_version
-from service.pulse import beat
 from service.repository import Repository
 from service.routes import pictures
 from service.routes.framework import (
@@ -67,11 +66,9 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.starting = asyncio.create_task(models.start())
-        pulse = asyncio.create_task(beat(metrics))
         yield
         app.state.starting.cancel()
-        pulse.cancel()
-        await asyncio.gather(app.state.starting, pulse, return_exceptions=True)
+        await asyncio.gather(app.state.starting, return_exceptions=True)
         await models.close()
 
     app = _Surrounded(

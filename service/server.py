@@ -13,6 +13,7 @@ from service.app import create_app
 from service.config import InvalidSetting, ServiceConfig
 from service.listening import announce
 from service.metrics import Metrics
+from service.pulse import beat
 
 BODY_GRACE_S = 1.0  # for bodies that are still being sent when the service stops
 
@@ -48,6 +49,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen; the models load meanwhile, so that the health pages answer at once."""
         await super().startup(sockets)
+        self._pulse = asyncio.create_task(beat(self._app.state.metrics))
         self._app.state.starting.add_done_callback(lambda _: self._models_loaded(sockets or []))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -57,6 +59,7 @@ class Server(uvicorn.Server):
             if not deadline.expired():
                 deadline.reschedule(min(soon, deadline.when()))
         await super().shutdown(sockets)
+        self._pulse.cancel()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take readiness away, then stop."""
