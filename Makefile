@@ -20,6 +20,7 @@ run: $(SERVE)/installed ## serve the starter and ./models on http://localhost:80
 	@mkdir -p models
 	@GANYMEDE_MODELS="$${GANYMEDE_MODELS:-deploy/starter:models}" \
 	GANYMEDE_DEFAULT_MODEL="$${GANYMEDE_DEFAULT_MODEL:-fashion}" \
+	GANYMEDE_STATE_FILE="$${GANYMEDE_STATE_FILE:-models/.ganymede.json}" \
 	$(SERVE)/bin/ganymede serve --port "$(PORT)"
 
 test: $(DEV)/installed ## run the tests

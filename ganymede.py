@@ -27,6 +27,7 @@ class Entry:
 
 COMMANDS = {
     "serve": Entry("service.commands", "serve", "Serve bundles over HTTP.", "cpu"),
+    "admin": Entry("service.admin_commands", "app", "Change what a running service serves.", "cpu"),
     "train": Entry("training.commands", "train", "Train a preset.", "train"),
     "resume": Entry("training.commands", "resume", "Go on with a run.", "train"),
     "estimate": Entry("training.commands", "estimate", "How long a preset will take.", "train"),
@@ -39,7 +40,7 @@ COMMANDS = {
 }
 
 # Errors whose message is written for the person at the terminal, by the package that owns them.
-EXPECTED = ("TrainingError", "ExportError", "BundleError", "StartupError")
+EXPECTED = ("TrainingError", "ExportError", "BundleError", "StartupError", "AdminError")
 
 
 def build(wanted: str) -> typer.Typer:

@@ -20,6 +20,10 @@ The hops of a request, each in a file of its own::
 Around them, in a process each: ``supervisor`` holds the ``door`` and hands each connection over to
 the ``worker`` with the fewest; one process alone is a ``server`` with a listening socket.
 
+What serves changes meanwhile: ``routes.admin`` -> ``control`` (all of a change or none; ``state``
+keeps it) -> ``desired`` (what is wanted) -> ``repository``, which makes it so. It has an
+``inventory`` of the folders, a ``catalogue`` of what serves, and a ``retirement`` of what did.
+
 Asked again with the same seed, ``cache`` has the reply and everything after ``planning`` is spared.
 ``generate`` and ``reading`` (what starts from a picture) string them together. Errors are drawn in
 ``errors``; settings are in ``config``. The service knows the roles of a graph's inputs and no kind

@@ -17,6 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from service import __version__, cards, documentation
 from service.config import ServiceConfig
+from service.control import Control, local_control
 from service.documents import Health
 from service.errors import MethodNotAllowed, NotReady, ServiceError, UnknownModel
 from service.generate import reply_cache
@@ -34,7 +35,7 @@ from service.middleware import (
 from service.page import asset, page
 from service.parsing import parse_version
 from service.repository import Repository
-from service.routes import pictures
+from service.routes import admin, pictures
 from service.routes.framework import (
     Routes,
     Shortcut,
@@ -48,7 +49,10 @@ routes = Routes()
 
 
 def create_app(
-    config: ServiceConfig, repository: Repository | None = None, metrics: Metrics | None = None
+    config: ServiceConfig,
+    repository: Repository | None = None,
+    metrics: Metrics | None = None,
+    control: Control | None = None,
 ) -> FastAPI:
     """The service as an ASGI application, whose lifespan loads and unloads the models.
 
@@ -59,13 +63,15 @@ def create_app(
         config: every setting.
         repository: of the models; made from ``config`` when left out.
         metrics: where everything is counted; new when left out.
+        control: decides what serves; this process alone when left out.
     """
     metrics = metrics or Metrics()
     models = repository or Repository(config, metrics)
+    decides: Control = control or local_control(models, config)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.starting = asyncio.create_task(models.start())
+        app.state.starting = asyncio.create_task(decides.start())
         yield
         app.state.starting.cancel()
         await asyncio.gather(app.state.starting, return_exceptions=True)
@@ -83,9 +89,10 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.config, app.state.repository, app.state.metrics = config, models, metrics
-    app.state.cache = reply_cache(config, metrics)
+    app.state.control, app.state.cache = decides, reply_cache(config, metrics)
     app.state.stopping, app.state.reading = False, set()
     app.include_router(pictures.routes)
+    app.include_router(admin.routes)
     app.include_router(routes)
     app.add_exception_handler(ServiceError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)

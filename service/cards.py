@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
-from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
 from export.manifest import Label, Scalar
+from service.catalogue import Catalogue
 from service.config import ServiceConfig
 from service.documents import ModelCard, ModelList, ModelPage, RunCost, Schedule
 from service.engine import Engine
@@ -20,11 +20,11 @@ from service.repository import Repository
 
 def model_list(repository: Repository, config: ServiceConfig, root_path: str) -> ModelList:
     """A card for each model, in the version that answers when none is pinned."""
-    versions: dict[str, list[Model]] = {}
-    for model in repository.models():
-        versions.setdefault(model.manifest.name, []).append(model)
-    default = _default_name(repository)
-    cards = [ModelCard(**_card(each[-1], each, default, root_path)) for each in versions.values()]
+    catalogue, default = repository.catalogue, _default_name(repository)
+    cards = [
+        ModelCard(**_card(catalogue, catalogue.answering(name), default, root_path))
+        for name in catalogue.names()
+    ]
     limits = {
         "max_images": config.max_images,
         "max_body_bytes": config.max_body_bytes,
@@ -40,8 +40,7 @@ def model_page(repository: Repository, name: str, version: int | None, root_path
         UnknownModel: there is none of that name and version.
     """
     chosen = repository.get(name, version)
-    versions = [model for model in repository.models() if model.manifest.name == name]
-    card = _card(chosen, versions, _default_name(repository), root_path)
+    card = _card(repository.catalogue, chosen, _default_name(repository), root_path)
     schedule = {name: _schedule(engine) for name, engine in chosen.engines.items()}
     manifest = chosen.manifest.model_dump(mode="json")
     return ModelPage(**card, schedule=schedule, manifest=manifest)
@@ -96,11 +95,11 @@ def _default_name(repository: Repository) -> str | None:
 
 
 def _card(
-    model: Model, versions: Sequence[Model], default: str | None, root_path: str
+    catalogue: Catalogue, model: Model, default: str | None, root_path: str
 ) -> dict[str, Any]:
-    """The members of a model's card; ``versions`` are all that there are, in ascending order."""
-    pin = "" if model is versions[-1] else f"&version={model.manifest.version}"
+    """The members of a model's card; ``default`` is the model that answers who names none."""
     manifest = model.manifest
+    pin = "" if model is catalogue.answering(manifest.name) else f"&version={manifest.version}"
     generates = "generate" in manifest.tasks
     inputs = manifest.graph("generate" if generates else next(iter(manifest.tasks))).inputs
     classes = next((list(entry.classes) for entry in inputs if isinstance(entry, Label)), None)
@@ -110,7 +109,8 @@ def _card(
     return {
         "name": manifest.name,
         "version": manifest.version,
-        "versions": [each.manifest.version for each in versions],
+        "versions": [each.manifest.version for each in catalogue.versions(manifest.name)],
+        "notice": catalogue.notice(manifest.name),
         "ready": model.alive,
         "default": manifest.name == default,
         "tasks": list(manifest.tasks),

@@ -5,6 +5,7 @@ What stops the service from starting::
     StartupError
       x InvalidSetting    a setting has a value that cannot be used
       x RuntimeUnusable   ONNX Runtime is missing, installed twice, or lacks the provider
+      x StateUnreadable   the file of what operators asked for cannot be read
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ class InvalidSetting(StartupError):
 
 class RuntimeUnusable(StartupError):
     """ONNX Runtime is missing, installed twice, or lacks the provider."""
+
+
+class StateUnreadable(StartupError):
+    """The file of what operators asked for cannot be read."""
 
 
 def starter_folder() -> Path:
@@ -100,6 +105,14 @@ class ServiceConfig(BaseSettings):
     )
     watch_s: float = Field(
         2.0, ge=0, description="Seconds between two looks for new bundles; 0 does not look."
+    )
+    state_file: Path | None = Field(
+        None,
+        description="Keeps what `ganymede admin` changed; .ganymede.json in the first models "
+        "folder when not given.",
+    )
+    admin_timeout_s: float = Field(
+        300.0, gt=0, description="Longest that `ganymede admin` waits for a change, in seconds."
     )
 
     provider: Literal["auto", "cpu", "cuda"] = Field(
@@ -190,6 +203,11 @@ class ServiceConfig(BaseSettings):
                 f"({self.max_images}), or the largest request could never be accepted"
             )
         return self
+
+    @property
+    def state_path(self) -> Path:
+        """Where what operators asked for is kept."""
+        return self.state_file or self.models[0] / ".ganymede.json"
 
 
 def load_config(**overrides: Any) -> ServiceConfig:  # noqa: ANN401

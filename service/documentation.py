@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from service.admin_documentation import ADMIN_OPERATIONS, ADMIN_SCHEMAS
 from service.documents import (
     EncodeReply,
     GenerateReply,
@@ -32,15 +33,16 @@ from service.errors import (
     NotReady,
     QueueFull,
     RequestTimeout,
-    ServiceError,
     TooLarge,
     UnknownModel,
     UnsupportedMedia,
 )
 from service.images import MEDIA_TYPES
+from service.responses import BINARY, REFERENCE, Responses, answers, reference, refusals, sends
 from service.schemas import GenerateQuery, GenerateRequest, ReadRequest, TranslateRequest
 
 _SCHEMAS: tuple[type[BaseModel], ...] = (
+    *ADMIN_SCHEMAS,
     EncodeReply,
     GenerateReply,
     GenerateRequest,
@@ -57,8 +59,6 @@ PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
 )
 """A PNG of one pixel, as the example of a picture."""
-_REFERENCE = "#/components/schemas/{model}"
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
 _PICTURE_HEADERS = {
     "ETag": "names the pictures; sent back as If-None-Match it is answered with 304, uncomputed",
     "Cache-Control": "no-store when the seed was drawn here",
@@ -69,8 +69,6 @@ _PICTURE_HEADERS = {
     "Ganymede-Seeds": "the seed of each image; absent when latents were given or interpolated",
     "Ganymede-Labels": "the class of each image, percent-encoded",
 }
-
-Responses = dict[int | str, dict[str, Any]]
 
 
 def document(paths: dict[str, Any], root_path: str = "") -> str:
@@ -86,56 +84,26 @@ def document(paths: dict[str, Any], root_path: str = "") -> str:
             if "application/json" in refused.get("content", {}):  # the framework's own, never sent
                 del described["responses"]["422"]
     whole = paths | {"components": {"schemas": _components()}}
-    whole["tags"] = [{"name": name} for name in ("pictures", "models", "operation")]
+    whole["tags"] = [
+        {"name": name} for name in ("pictures", "models", "operation", "administration")
+    ]
     whole["servers"] = [{"url": root_path or "/"}]
     return json.dumps(whole, indent=1) + "\n"
-
-
-def _reference(schema: type[BaseModel]) -> dict[str, str]:
-    """A reference to a schema in the document's components."""
-    return {"$ref": _REFERENCE.format(model=schema.__name__)}
 
 
 def _components() -> dict[str, Any]:
     """Every schema that a reference may name."""
     _, document = models_json_schema(
-        [(schema, "validation") for schema in _SCHEMAS], ref_template=_REFERENCE
+        [(schema, "validation") for schema in _SCHEMAS], ref_template=REFERENCE
     )
     return dict(document["$defs"])
 
 
-def _answers(schema: type[BaseModel], *errors: type[ServiceError]) -> Responses:
-    """JSON of one schema, or one of the refusals."""
-    content = {"application/json": {"schema": _reference(schema)}}
-    return {200: {"description": "OK", "content": content}} | _refusals(*errors)
-
-
-def _sends(media_type: str, *errors: type[ServiceError]) -> Responses:
-    """A file of one type, or one of the refusals."""
-    return {200: {"description": "OK", "content": {media_type: _BINARY}}} | _refusals(*errors)
-
-
-def _refusals(*errors: type[ServiceError]) -> Responses:
-    """The problem documents of a route, by status."""
-    by_status: dict[int, list[type[ServiceError]]] = {}
-    for error in errors:
-        by_status.setdefault(error.status, []).append(error)
-    found: Responses = {}
-    for status in sorted(by_status):
-        said = [f"{error.__name__}: {error.__doc__}" for error in by_status[status]]
-        content = {"application/problem+json": {"schema": _reference(Problem)}}
-        found[status] = {"description": " ".join(said), "content": content}
-        if status in (429, 503, 504):
-            seconds = {"description": "seconds", "schema": {"type": "integer", "minimum": 1}}
-            found[status]["headers"] = {"Retry-After": seconds}
-    return found
-
-
 def _pictures(*containers: str) -> Responses:
     """The replies that carry pictures: JSON among the containers, or files only."""
-    content = {kind: _BINARY for kind in (*containers, *MEDIA_TYPES.values())}
+    content = {kind: BINARY for kind in (*containers, *MEDIA_TYPES.values())}
     if "application/json" in content:
-        content["application/json"] = {"schema": _reference(GenerateReply)}
+        content["application/json"] = {"schema": reference(GenerateReply)}
     else:
         del content["application/x-npy"]
     headers = {
@@ -149,8 +117,8 @@ def _pictures(*containers: str) -> Responses:
 def _numbers(schema: type[BaseModel], *files: str) -> Responses:
     """The replies that say something of a picture, as JSON or as a file."""
     found = _pictures(*files)
-    json_content = {"application/json": {"schema": _reference(schema)}}
-    found[200]["content"] = json_content | {kind: _BINARY for kind in files}
+    json_content = {"application/json": {"schema": reference(schema)}}
+    found[200]["content"] = json_content | {kind: BINARY for kind in files}
     found[200]["description"] = "What the model says of the picture."
     found[304]["description"] = "The answer that If-None-Match names."
     return found
@@ -163,7 +131,7 @@ def _request_body() -> dict[str, Any]:
         "sixteen of a class": {"value": {"num_images": 16, "label": 0, "seed": 7}},
         "between two seeds": {"value": {"interpolate": {"from": 7, "to": 8, "steps": 8}}},
     }
-    content = {"schema": _reference(GenerateRequest), "examples": examples}
+    content = {"schema": reference(GenerateRequest), "examples": examples}
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
@@ -205,8 +173,8 @@ def _upload(schema: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
     form = {"type": "object", "properties": properties, "required": ["image"]}
     content = {
         "multipart/form-data": {"schema": form},
-        "image/*": _BINARY,
-        "application/json": {"schema": _reference(schema), "example": example},
+        "image/*": BINARY,
+        "application/json": {"schema": reference(schema), "example": example},
     }
     parameters = _query_parameters(schema)
     for parameter in parameters:
@@ -225,72 +193,72 @@ _OPERATIONS: dict[str, dict[str, Any]] = {
         "tags": ["pictures"],
         "openapi_extra": _request_body() | {"parameters": [_TIMEOUT]},
         "responses": _pictures("application/json", "application/zip", "multipart/mixed")
-        | _refusals(UnknownModel, InvalidInput, *_READING, *_BUSY),
+        | refusals(UnknownModel, InvalidInput, *_READING, *_BUSY),
     },
     "generate_file": {
         "summary": "Generate pictures by a plain URL",
         "tags": ["pictures"],
         "openapi_extra": {"parameters": [*_query_parameters(), _TIMEOUT]},
-        "responses": _pictures() | _refusals(UnknownModel, TooLarge, InvalidInput, *_BUSY),
+        "responses": _pictures() | refusals(UnknownModel, TooLarge, InvalidInput, *_BUSY),
     },
     "translate_image": {
         "summary": "Make pictures from a picture",
         "tags": ["pictures"],
         "openapi_extra": _upload(TranslateRequest, {"image": PIXEL, "seed": 7}),
         "responses": _pictures("application/json", "application/zip", "multipart/mixed")
-        | _refusals(UnknownModel, InvalidInput, *_READING, *_BUSY),
+        | refusals(UnknownModel, InvalidInput, *_READING, *_BUSY),
     },
     "encode_image": {
         "summary": "Tell the vector of a picture",
         "tags": ["pictures"],
         "openapi_extra": _upload(ReadRequest, {"image": PIXEL}),
         "responses": _numbers(EncodeReply, MEDIA_TYPES["npy"])
-        | _refusals(UnknownModel, InvalidInput, *_READING, *_BUSY),
+        | refusals(UnknownModel, InvalidInput, *_READING, *_BUSY),
     },
     "score_image": {
         "summary": "Tell the score of a picture",
         "tags": ["pictures"],
         "openapi_extra": _upload(ReadRequest, {"image": PIXEL}),
-        "responses": _numbers(ScoreReply)
-        | _refusals(UnknownModel, InvalidInput, *_READING, *_BUSY),
+        "responses": _numbers(ScoreReply) | refusals(UnknownModel, InvalidInput, *_READING, *_BUSY),
     },
     "list_models": {
         "summary": "List the models",
         "tags": ["models"],
-        "responses": _answers(ModelList),
+        "responses": answers(ModelList),
     },
     "show_model": {
         "summary": "Show a model",
         "tags": ["models"],
         "openapi_extra": {"parameters": _query_parameters(only={"version"})},
-        "responses": _answers(ModelPage, UnknownModel, InvalidInput, NotReady),
+        "responses": answers(ModelPage, UnknownModel, InvalidInput, NotReady),
     },
     "show_preview": {
         "summary": "Show a model's preview",
         "tags": ["models"],
         "openapi_extra": {"parameters": _query_parameters(only={"version"})},
-        "responses": _sends("image/png", UnknownModel, InvalidInput, NotReady),
+        "responses": sends("image/png", UnknownModel, InvalidInput, NotReady),
     },
     "show_live": {
         "summary": "Is the process alive?",
         "tags": ["operation"],
-        "responses": _answers(Health),
+        "responses": answers(Health),
     },
     "show_ready": {
         "summary": "Are requests accepted?",
         "tags": ["operation"],
-        "responses": _answers(Health, NotReady),
+        "responses": answers(Health, NotReady),
     },
     "show_metrics": {
         "summary": "Metrics for Prometheus",
         "tags": ["operation"],
-        "responses": _sends("text/plain"),
+        "responses": sends("text/plain"),
     },
 }
 
 
 def operation(name: str) -> dict[str, Any]:
     """What the web framework is told of a route; pages for people are not in the document."""
-    if name not in _OPERATIONS:
+    described = _OPERATIONS.get(name) or ADMIN_OPERATIONS.get(name)
+    if described is None:
         return {"include_in_schema": False}
-    return {"operation_id": name, **_OPERATIONS[name]}
+    return {"operation_id": name, **described}

@@ -104,6 +104,9 @@ class ModelCard(BaseModel):
         description="the version that this tells of: when none is pinned, the one that answers"
     )
     versions: list[int]
+    notice: str | None = Field(
+        description="says when the chosen default version is not there, and what answers meanwhile"
+    )
     ready: bool
     default: bool = Field(description="answers when a request names no model")
     tasks: list[str]

@@ -9,14 +9,17 @@ The tree; each is answered as RFC 9457 ``application/problem+json``::
       x MethodNotAllowed     405  a page that answers other methods; Allow
       x NotAcceptable        406  no way to answer in the form asked for
       x RequestTimeout       408  the body did not arrive in time
+      x ChangeRefused        409  what serves cannot be changed so; nothing changed
       x TooLarge             413  the body or the picture is larger than the limit
       x UnsupportedMedia     415  a kind of body or file that is not read here
       x InvalidInput         422  the values do not fit the model
       x QueueFull            429  more images wait than are allowed; Retry-After
       x DeadlineUnmeetable   429  the queue is too long for the deadline; Retry-After
       x InferenceFailed      500  the model failed on valid input; the cause is logged, never shown
+      x StateNotKept         500  a change could not be written down; nothing changed
       x NotReady             503  starting, or shutting down; Retry-After
       x DeadlineExceeded     504  accepted, but its deadline passed in the queue; Retry-After
+      x StillChanging        504  a change takes longer than is waited for, and goes on; Retry-After
 """
 
 from __future__ import annotations
@@ -102,6 +105,12 @@ class RequestTimeout(ServiceError):
     status, title, closes = 408, "Request timeout", True
 
 
+class ChangeRefused(ServiceError):
+    """What serves cannot be changed so; nothing changed."""
+
+    status, title = 409, "Change refused"
+
+
 class TooLarge(ServiceError):
     """The body or the picture is larger than the limit."""
 
@@ -138,6 +147,12 @@ class InferenceFailed(ServiceError):
     status, title = 500, "Inference failed"
 
 
+class StateNotKept(ServiceError):
+    """A change could not be written down; nothing changed."""
+
+    status, title = 500, "State not kept"
+
+
 class NotReady(ServiceError):
     """Starting, or shutting down."""
 
@@ -148,3 +163,9 @@ class DeadlineExceeded(ServiceError):
     """Accepted, but its deadline passed in the queue."""
 
     status, title = 504, "Deadline exceeded"
+
+
+class StillChanging(ServiceError):
+    """A change takes longer than is waited for, and goes on."""
+
+    status, title = 504, "Still changing"

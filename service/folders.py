@@ -24,6 +24,11 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Hidden(Failure):
+    """A bundle of which an earlier folder has the same version."""
+
+
+@dataclass(frozen=True)
 class Found:
     """A bundle's folder, with the path, modification time and size of every file in it."""
 
@@ -34,7 +39,7 @@ class Found:
 def scan(folders: Iterable[Path]) -> tuple[dict[Identity, Found], tuple[Failure, ...]]:
     """The bundles by name and version, the first folder's where several have one."""
     found: dict[Identity, Found] = {}
-    failures = []
+    failures: list[Failure] = []
     for folder in folders:
         if not os.path.isdir(folder):  # unlike Path.is_dir, never raises
             why = "is a file, not a folder" if os.path.exists(folder) else "is no folder: create it"
@@ -47,7 +52,7 @@ def scan(folders: Iterable[Path]) -> tuple[dict[Identity, Found], tuple[Failure,
                 continue
             first = found.setdefault(identity, bundle)
             if first.path != path:
-                failures.append(Failure(path, f"is hidden by {first.path}: remove one of them"))
+                failures.append(Hidden(path, f"is hidden by {first.path}: remove one of them"))
     return found, tuple(failures)
 
 

@@ -36,4 +36,4 @@ def announce(models: Iterable[str], listener: socket.socket) -> None:
     """Tell the person at the terminal, or the test, that the models serve, and where."""
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    print(f"Ganymede {__version__} serves {', '.join(models)} on {url}", flush=True)
+    print(f"Ganymede {__version__} serves {', '.join(models) or 'nothing'} on {url}", flush=True)

@@ -1,7 +1,8 @@
 """The models that serve: found in folders, loaded, replaced and dropped while others serve.
 
-A bundle that cannot be served is told in ``failures`` and in the log, and takes nothing down: when
-it is a new version of files that serve already, the old ones go on.
+What lies in the folders serves, unless it is not wanted (``desired``). A bundle that cannot be
+served is told in ``failures`` and in the log, and takes nothing down: when it is a new version of
+files that serve already, the old ones go on.
 """
 
 from __future__ import annotations
@@ -13,20 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from export.bundle import BundleError, load_bundle
+from service.catalogue import Catalogue
 from service.config import ServiceConfig
-from service.errors import InvalidInput, NotReady, UnknownModel
-from service.fields import suggest
-from service.folders import Failure, Found, Identity, scan
+from service.desired import Desired, Failed, Present
+from service.errors import NotReady
+from service.folders import Failure, Identity, scan
+from service.inventory import Inventory
 from service.metrics import Metrics
 from service.model import RETRY_AFTER_S, Answer, Model, load
+from service.retirement import Retirement
 from service.session import Provider, choose_provider
 
 __all__ = ["Answer", "Failure", "Model", "Repository"]
 
 logger = logging.getLogger(__name__)
 
-# A model that was replaced still takes the requests that had found it; they need milliseconds.
-LINGER_S = 5.0
 # Between two looks at whether every model still works.
 GUARD_S = 1.0
 
@@ -42,54 +44,53 @@ class Repository:
     def __init__(self, config: ServiceConfig, metrics: Metrics) -> None:
         self._config, self._metrics = config, metrics
         self._provider: Provider = "cpu"
-        self._models: dict[str, dict[int, Model]] = {}
-        self._tried: dict[Identity, Found] = {}  # what was loaded, or could not be
-        self._broken: dict[Identity, Failure] = {}
-        self._unusable: tuple[Failure, ...] = ()
+        self._catalogue = Catalogue(config.default_model)
+        self._inventory = Inventory()
         self._refreshing = asyncio.Lock()
-        self._retired: set[Model] = set()
+        self._retirement = Retirement()
         self._background: set[asyncio.Task[None]] = set()
-        self._started = self._closing = self._without_default = False
+        self._started = self._closing = False
+        self._noticed: frozenset[str] = frozenset()
         metrics.ready.set_function(lambda: float(self.ready))
 
     # --- What there is. ---
 
     def get(self, name: str | None, version: int | None = None) -> Model:
-        """The model to ask: by default the configured or only one, in its highest version.
+        """The model to ask: the configured or only one, in its default version, unless told.
 
         Raises:
             UnknownModel: names what exists, the nearest first.
             InvalidInput: no name was given, and there are several, or the default is not loaded.
-            NotReady: starting, or shutting down.
+            NotReady: starting, or shutting down, or nothing to choose from.
         """
-        if self._closing or not self._started:
-            raise NotReady("; ".join(self.reasons), retry_after_s=RETRY_AFTER_S)
-        wanted = self._default() if name is None else name
-        versions = self._models.get(wanted)
-        if versions is None:
-            raise self._unknown(wanted)
-        if version is None:
-            return versions[max(versions)]
-        if version not in versions:
-            known = sorted(versions)
-            raise UnknownModel(
-                f"model {wanted!r} has no version {version}: it has {', '.join(map(str, known))}",
-                versions=known,
-            )
-        return versions[version]
+        self._require_started()
+        if name is None and not self._catalogue.names():
+            raise self._not_ready()
+        return self._catalogue.get(name, version)
 
     def models(self) -> list[Model]:
         """Every model that serves, by name, then by version."""
-        return [
-            versions[version]
-            for _, versions in sorted(self._models.items())
-            for version in sorted(versions)
-        ]
+        return self._catalogue.models()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The models that serve, and which of them answers whom."""
+        return self._catalogue
+
+    @property
+    def inventory(self) -> Inventory:
+        """What lay in the folders at the last look, wanted or not."""
+        return self._inventory
+
+    @property
+    def desired(self) -> Desired:
+        """What is wanted beyond what lies in the folders."""
+        return self._catalogue.desired
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """What in the folders does not serve."""
-        return (*self._unusable, *(self._broken[identity] for identity in sorted(self._broken)))
+        """What in the folders does not serve, though it is wanted."""
+        return self._inventory.failures
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -98,9 +99,8 @@ class Repository:
             return ("the service is shutting down",)
         if not self._started:
             return ("the models are being loaded",)
-        if not self._models:
-            folders = ", ".join(map(str, self._config.models))
-            return (f"no model serves: put a bundle into {folders}", *map(str, self.failures))
+        if not self._catalogue.names():
+            return self._nothing_serves()
         return tuple(
             f"model {model.manifest.name}/{model.manifest.version} {trouble}"
             for model in self.models()
@@ -112,38 +112,31 @@ class Repository:
         """Whether requests are accepted."""
         return not self.reasons
 
-    def _default(self) -> str:
-        names, chosen = sorted(self._models), self._config.default_model
-        if chosen in self._models:
-            return chosen
-        if not names:
-            raise NotReady("; ".join(self.reasons), retry_after_s=RETRY_AFTER_S)
-        if chosen is not None:
-            raise InvalidInput(
-                f"the default model {chosen!r} is not loaded: name one of {', '.join(names)}",
-                models=names,
-            )
-        if len(names) == 1:
-            return names[0]
-        raise InvalidInput(f"model is needed: one of {', '.join(names)}", models=names)
+    def _nothing_serves(self) -> tuple[str, ...]:
+        if unloaded := self._inventory.unloaded(self.desired):
+            names = ", ".join(f"{name}/{version}" for name, version in unloaded)
+            advice = f"load one of those that were unloaded with `ganymede admin load`: {names}"
+        else:
+            advice = f"put a bundle into {', '.join(map(str, self._config.models))}"
+        return (f"no model serves: {advice}", *map(str, self.failures))
 
-    def _unknown(self, name: str) -> UnknownModel:
-        names = sorted(self._models)
-        hint, near = suggest(name, names)
-        names.sort(key=lambda known: known != near.get("nearest"))
-        detail = f"there is no model {name!r}{hint or ';'} there are: {', '.join(names) or 'none'}"
-        return UnknownModel(detail, models=names)
+    def _not_ready(self) -> NotReady:
+        return NotReady("; ".join(self.reasons), retry_after_s=RETRY_AFTER_S)
+
+    def _require_started(self) -> None:
+        if self._closing or not self._started:
+            raise self._not_ready()
 
     # --- How it comes and goes. ---
 
-    async def start(self) -> None:
-        """Load what the folders hold, then watch them.
+    async def start(self, desired: Desired | None = None) -> None:
+        """Load what the folders hold and is wanted, then watch them.
 
         Raises:
             RuntimeUnusable: no inference is possible as configured.
         """
         self._provider = await asyncio.to_thread(choose_provider, self._config.provider)
-        await self.refresh()
+        await self._refresh(desired or Desired())
         self._started = True
         self._spawn(self._guard())
         if self._config.watch_s:
@@ -151,50 +144,85 @@ class Repository:
 
     async def refresh(self) -> None:
         """Load what is new or changed in the folders, and drop what is gone."""
+        await self._refresh(None)
+
+    async def converge(self, desired: Desired) -> tuple[Failed, ...]:
+        """Make it so: load what is wanted, then let the defaults change, then drop what is not.
+
+        Converging twice to the same does nothing the second time. What fails takes nothing down.
+
+        Returns:
+            What is wanted and lies in the folders, and does not serve as it now lies there.
+
+        Raises:
+            NotReady: starting, or shutting down.
+        """
+        self._require_started()
+        await self._refresh(desired)
+        self._require_started()  # else nothing was loaded
+        return self._inventory.failed()
+
+    async def present(self) -> dict[str, Present]:
+        """What there is of each model, after a look into the folders that replaces nothing.
+
+        Raises:
+            NotReady: starting, or shutting down.
+        """
+        self._require_started()
+        await self._refresh(None, replace=False)
+        return self._inventory.present(
+            (model.manifest.name, model.manifest.version) for model in self.models()
+        )
+
+    async def _refresh(self, desired: Desired | None, *, replace: bool = True) -> None:
+        """Look into the folders; None is what was wanted before, also if that changes meanwhile."""
         async with self._refreshing:
+            desired = desired or self.desired
             found, unusable = await asyncio.to_thread(scan, self._config.models)
-            for failure in set(unusable).difference(self._unusable):
+            for failure in self._inventory.look(found, unusable):
                 logger.warning("%s", failure)
-            self._unusable = unusable
-            for identity in [known for known in self._tried if known not in found]:
-                self._forget(identity)
-            for identity, bundle in found.items():
-                if self._tried.get(identity) != bundle and not self._closing:
-                    await self._load(identity, bundle.path)
-                    self._tried[identity] = bundle
+            for identity, bundle in self._inventory.wanted(desired).items():
+                stale = self._inventory.is_stale(identity, desired)
+                kept = not replace and self._catalogue.find(identity) is not None
+                if stale and not kept and not self._closing:
+                    reloads = desired.reloads(*identity)
+                    await self._load(identity, bundle.path, reloads)
+                    self._inventory.note_tried(identity, bundle, reloads)
+            # Nothing below waits: no request meets one half of it.
+            self._catalogue.follow(desired)
+            for identity in self._inventory.forget_unwanted(desired):
+                self._withdraw(identity)
             self._metrics.models_loaded.set(len(self.models()))
             self._metrics.model_failures.set(len(self.failures))
-            self._warn_of_the_default()
+            self._tell_notices()
 
-    def _warn_of_the_default(self) -> None:
-        """Say once, whenever it happens, that the default model is not there."""
-        chosen, before = self._config.default_model, self._without_default
-        self._without_default = chosen is not None and chosen not in self._models
-        if self._without_default and not before:
-            logger.warning(
-                "the default model %r is not loaded: requests must name one of %s",
-                chosen,
-                ", ".join(sorted(self._models)) or "none",
-            )
+    def _tell_notices(self) -> None:
+        """Say once, whenever it happens, that a default is not there."""
+        notices = self._catalogue.notices()
+        for notice in notices:
+            if notice not in self._noticed:
+                logger.warning("%s", notice)
+        self._noticed = frozenset(notices)
 
     async def close(self) -> None:
         """Refuse new requests, finish those accepted within ``drain_s``, and free everything."""
         self._closing = True
         for task in self._background:
             task.cancel()
-        models = [*self.models(), *self._retired]
+        models = [*self.models(), *self._retirement.models]
+        waiting = [*self._background, *self._retirement.cancel()]
         closing = [asyncio.create_task(model.close()) for model in models]
         if closing:
             _, late = await asyncio.wait(closing, timeout=self._config.drain_s)
             for task in late:
                 task.cancel()
-        await asyncio.gather(*closing, *self._background, return_exceptions=True)
+        await asyncio.gather(*closing, *waiting, return_exceptions=True)
         logger.info("closed")
 
-    async def _load(self, identity: Identity, path: Path) -> None:
+    async def _load(self, identity: Identity, path: Path, reloads: int) -> None:
         """Offer a bundle instead of the one with its name and version, or say why not."""
         name, version = identity
-        old = self._models.get(name, {}).get(version)
+        old = self._catalogue.find(identity)
         try:
             bundle = await asyncio.to_thread(load_bundle, path)
             manifest = bundle.manifest
@@ -202,62 +230,48 @@ class Repository:
                 raise BundleError(
                     f"its manifest says {manifest.name}/{manifest.version}: name the folders so"
                 )
-            if old and (old.digest, old.bundle.path) == (bundle.digest, path):
-                self._broken.pop(identity, None)  # touched, or repaired, and the same as before
+            same = old and (old.digest, old.bundle.path) == (bundle.digest, path)
+            if same and self._inventory.is_open(identity, reloads):
+                self._inventory.note_open(identity, reloads)  # touched, or repaired
                 return
+            await self._retirement.room_for(identity, self._config.drain_s)
             model = await load(bundle, self._config, self._provider, self._metrics)
         except Exception as error:
             before = "; what was loaded before goes on serving" if old else ""
-            self._broken[identity] = Failure(path, f"{error}{before}")
+            self._inventory.note_broken(identity, Failure(path, f"{error}{before}"))
             unexpected = not isinstance(error, BundleError)
             logger.error("%s cannot be served: %s%s", path, error, before, exc_info=unexpected)
             return
         if self._closing:
             await model.close()
             return
-        self._broken.pop(identity, None)
-        self._models.setdefault(name, {})[version] = model
+        self._inventory.note_open(identity, reloads)
+        self._catalogue.offer(model)
         self._metrics.model_info.labels(name, str(version), model.provider).set(1)
         self._metrics.offer(
             name,
             self._config.queue_images,
-            waiting_rows=lambda: sum(each.waiting_rows for each in self._versions(name)),
-            oldest_wait_s=lambda: max(each.oldest_wait_s for each in self._versions(name)),
-            overdue_s=lambda: max(each.overdue_s for each in self._versions(name)),
+            waiting_rows=lambda: sum(each.waiting_rows for each in self._catalogue.versions(name)),
+            oldest_wait_s=lambda: max(
+                each.oldest_wait_s for each in self._catalogue.versions(name)
+            ),
+            overdue_s=lambda: max(each.overdue_s for each in self._catalogue.versions(name)),
         )
         logger.info("model %s/%d serves on %s, from %s", name, version, model.provider, path)
         if old:
-            self._retire(old)
+            self._retirement.retire(old)
 
-    def _versions(self, name: str) -> list[Model]:
-        """Every version of a model that serves."""
-        return list(self._models.get(name, {}).values())
-
-    def _forget(self, identity: Identity) -> None:
-        """Stop offering what is no longer in the folders."""
+    def _withdraw(self, identity: Identity) -> None:
+        """Stop offering what is no longer in the folders, or no longer wanted."""
         name, version = identity
-        del self._tried[identity]
-        self._broken.pop(identity, None)
-        model = self._models.get(name, {}).pop(version, None)
+        model = self._catalogue.withdraw(identity)
         if model is None:
             return
         self._metrics.model_info.remove(name, str(version), model.provider)
-        if not self._models[name]:
-            del self._models[name]
+        if not self._catalogue.versions(name):
             self._metrics.withdraw(name)
-        logger.info("model %s/%d was removed", name, version)
-        self._retire(model)
-
-    def _retire(self, model: Model) -> None:
-        """Close a model once nobody can come any more that had found it before."""
-
-        async def wait() -> None:
-            await asyncio.sleep(LINGER_S)
-            await model.close()
-            self._retired.discard(model)
-
-        self._retired.add(model)
-        self._spawn(wait())
+        logger.info("model %s/%d serves no more", name, version)
+        self._retirement.retire(model)
 
     async def _guard(self) -> None:
         """Write into the log when a model falls into trouble, and when it is out of it."""

@@ -82,7 +82,7 @@ class Server(uvicorn.Server):
             return
         if (failure := starting.exception()) is not None:
             self.fails(failure)
-        elif not repository.models():
+        elif not repository.models() and not repository.inventory.unloaded(repository.desired):
             self.fails(InvalidSetting("; ".join(repository.reasons)))
         else:
             models = [model.manifest for model in repository.models()]

@@ -18,6 +18,7 @@ from export.manifest import FixedSize, Manifest
 from service.app import create_app
 from service.config import ServiceConfig
 from service.errors import (
+    ChangeRefused,
     DeadlineExceeded,
     DeadlineUnmeetable,
     InferenceFailed,
@@ -29,6 +30,8 @@ from service.errors import (
     QueueFull,
     RequestTimeout,
     ServiceError,
+    StateNotKept,
+    StillChanging,
     TooLarge,
     Unauthorized,
     UnknownModel,
@@ -73,7 +76,7 @@ class OneModel:
     def get(self, *_: object) -> object:
         return self._model
 
-    async def start(self) -> None: ...
+    async def start(self, *_: object) -> None: ...
     async def close(self) -> None: ...
 
 
@@ -134,7 +137,8 @@ REQUESTS: dict[type[ServiceError], dict[str, Any]] = {
 }
 PRODUCED_BY_FAKES = {Unauthorized, QueueFull, DeadlineUnmeetable}
 PRODUCED_BELOW = {MethodNotAllowed, NotReady, InferenceFailed, DeadlineExceeded}
-PRODUCED_ELSEWHERE = {RequestTimeout}  # in test_bodies.py
+# In test_bodies.py the first, in test_admin.py the others.
+PRODUCED_ELSEWHERE = {RequestTimeout, ChangeRefused, StateNotKept, StillChanging}
 
 
 def test_every_error_has_a_request_that_ends_with_it() -> None:

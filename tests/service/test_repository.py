@@ -14,6 +14,7 @@ import pytest
 
 from export.bundle import MANIFEST
 from service import repository as repository_module
+from service import retirement
 from service.canary import specimen
 from service.config import RuntimeUnusable, ServiceConfig
 from service.errors import InvalidInput, NotReady, UnknownModel
@@ -325,7 +326,7 @@ async def test_a_replaced_bundle_is_swapped_and_requests_in_flight_end_on_the_ol
         assert new is not old
         assert await picture(new) != before
         assert await picture(old) == before  # a request that had found it is answered
-        monkeypatch.setattr(repository_module, "LINGER_S", 0)
+        monkeypatch.setattr(retirement, "LINGER_S", 0)
         shutil.rmtree(tmp_path / "tiny")
         await models.refresh()
         while new.alive:
