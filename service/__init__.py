@@ -21,8 +21,9 @@ Around them, in a process each: ``supervisor`` holds the ``door`` and hands each
 the ``worker`` with the fewest; one process alone is a ``server`` with a listening socket.
 
 What serves changes meanwhile: ``routes.admin`` -> ``control`` (all of a change or none; ``state``
-keeps it) -> ``desired`` (what is wanted) -> ``repository``, which makes it so. It has an
-``inventory`` of the folders, a ``catalogue`` of what serves, and a ``retirement`` of what did.
+keeps it) -> ``desired`` (what is wanted) -> ``repository``, which makes it so, or the ``fleet`` of
+all workers' repositories. Each has an ``inventory`` of the folders, a ``catalogue`` of what serves,
+and a ``retirement`` of what did.
 
 Asked again with the same seed, ``cache`` has the reply and everything after ``planning`` is spared.
 ``generate`` and ``reading`` (what starts from a picture) string them together. Errors are drawn in

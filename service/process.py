@@ -55,6 +55,7 @@ class WorkerProcess:
     ) -> None:
         self._process = process
         self.giver, self.messages = giver, messages
+        self.follows = False  # it was told what is wanted, and is told of changes
         self.listens = False  # it answers, if only that its models are being loaded
         self.served = False  # they were loaded, at least once
         self.ready = False  # requests are accepted

@@ -11,9 +11,11 @@ import uvicorn
 
 from service.app import create_app
 from service.config import InvalidSetting, ServiceConfig
+from service.control import Control
 from service.listening import announce
 from service.metrics import Metrics
 from service.pulse import beat
+from service.repository import Repository
 
 BODY_GRACE_S = 1.0  # for bodies that are still being sent when the service stops
 
@@ -26,13 +28,19 @@ class Server(uvicorn.Server):
 
     Args:
         config: every setting.
-        metrics: where everything is counted; new when left out.
+        metrics, repository, control: as ``create_app`` says.
     """
 
     failure: Exception | None = None
 
-    def __init__(self, config: ServiceConfig, metrics: Metrics | None = None) -> None:
-        self._app = create_app(config, metrics=metrics)
+    def __init__(
+        self,
+        config: ServiceConfig,
+        metrics: Metrics | None = None,
+        repository: Repository | None = None,
+        control: Control | None = None,
+    ) -> None:
+        self._app = create_app(config, repository, metrics, control)
         super().__init__(
             uvicorn.Config(
                 self._app,

@@ -20,10 +20,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from service.config import InvalidSetting, ServiceConfig, StartupError
+from service.control import local_control
 from service.door import Door
-from service.errors import ServiceError
+from service.fleet import Fleet, read_change
 from service.handover import Giver
 from service.listening import announce
+from service.messages import Messages
 from service.process import Assignment, WorkerProcess, describe, start_worker
 
 logger = logging.getLogger(__name__)
@@ -99,6 +101,8 @@ class Supervisor:
         self, config: ServiceConfig, listener: socket.socket, assignments: list[Assignment]
     ) -> None:
         self._drain_s = config.drain_s
+        self._fleet = Fleet(self._followers)
+        self._control = local_control(self._fleet, config)
         self._listener, self._assignments = listener, assignments
         self._workers: dict[int, WorkerProcess] = {}
         self._served: set[int] = set()  # slots whose worker has served, once at least
@@ -109,6 +113,7 @@ class Supervisor:
 
     async def run(self) -> int:
         """As ``supervise``; the exit status, when a worker's is to be passed on."""
+        await self._control.start()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self._stop)
         self._door = Door(self._listener, self._takers)
@@ -150,6 +155,10 @@ class Supervisor:
         ready = [each for each in listening if each.ready]
         return [each.giver for each in ready or listening]
 
+    def _followers(self) -> list[Messages]:
+        """Workers that know what is wanted, and are to know of each change."""
+        return [each.messages for each in self._workers.values() if each.follows]
+
     async def _keep(self, first: Assignment) -> None:
         """Keep one slot occupied, until the service stops."""
         assignment, failures = first, 0
@@ -179,7 +188,9 @@ class Supervisor:
         self._workers[slot] = worker
         if self._stopping.is_set():
             worker.giver.finish()
-        await worker.messages.listen(partial(self._hear, slot, worker), self._answer)
+        await worker.messages.listen(
+            partial(self._hear, slot, worker), partial(self._answer, worker)
+        )
         status = await worker.end()
         del self._workers[slot]
         vacate(Path(assignment.folder), slot)
@@ -204,8 +215,13 @@ class Supervisor:
                 worker.failure = value
         self._door.open()
 
-    async def _answer(self, name: str, value: Any) -> Any:  # noqa: ANN401
-        raise ServiceError(f"a supervisor does not answer {name!r}")
+    async def _answer(self, worker: WorkerProcess, name: str, value: Any) -> Any:  # noqa: ANN401
+        """What a worker asks; see ``fleet``."""
+        if name == "desired":
+            worker.follows = True
+            return self._fleet.desired.model_dump_json()
+        assert name == "change"
+        return (await self._control.change(read_change(value))).model_dump_json()
 
     def _give_up(self, end: _End, failures: int) -> None:
         """End the service, once it is clear that no worker will serve, as one would end alone."""

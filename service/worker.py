@@ -1,7 +1,7 @@
 """One of several workers: ``python -m service.worker``, which only ``service.supervisor`` starts.
 
 It has no listening socket. Connections come through a channel, and so does the order to stop: its
-end. Through another it tells its supervisor::
+end. Through another it tells its supervisor (what each asks the other is told in ``fleet``)::
 
     listens              requests are answered, if only with 503
     serves  [name/1]     the models are loaded
@@ -23,10 +23,12 @@ from typing import Any
 
 from service import logs
 from service.config import ServiceConfig, StartupError
+from service.fleet import FleetControl
 from service.handover import Taker
 from service.messages import Messages
 from service.metrics import Metrics
 from service.process import Assignment
+from service.repository import Repository
 from service.server import Server
 from service.slots import occupy
 from service.threads import usable_cores
@@ -64,7 +66,9 @@ class Worker(Server):
         connections: socket.socket,
         messages: Messages,
     ) -> None:
-        super().__init__(config, metrics)
+        repository = Repository(config, metrics)
+        self._control = FleetControl(repository, messages)
+        super().__init__(config, metrics, repository, self._control)
         self._channel, self._messages = connections, messages
         self._ready: bool | None = None  # None until they were loaded
         self._arriving: set[asyncio.Task[None]] = set()
@@ -73,6 +77,8 @@ class Worker(Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Take connections; the models load meanwhile."""
         await self._messages.open()
+        listening = self._messages.listen(self._hear, self._control.answer)
+        self._listening = asyncio.create_task(listening)
         await super().startup(sockets=[])
         self.taker = Taker(self._channel, self._take, self._leave)
         self._messages.tell("listens")
@@ -89,6 +95,8 @@ class Worker(Server):
         self.taker.leave()
         await asyncio.gather(*self._arriving)
         await super().shutdown(sockets)
+        self._messages.close()
+        await self._listening
 
     def serves(self, models: list[str], sockets: list[socket.socket]) -> None:
         """Tell the supervisor."""
@@ -101,6 +109,9 @@ class Worker(Server):
         super().fails(failure)
         if isinstance(failure, StartupError):
             self._messages.tell("fails", str(failure))
+
+    def _hear(self, name: str, value: object) -> None:
+        """A supervisor asks, and tells nothing."""
 
     def _leave(self) -> None:
         self._app.state.stopping = self.should_exit = True
@@ -147,6 +158,7 @@ def main(descriptors: tuple[int, int], assignment: Assignment) -> None:
     server.run()
     if os.getppid() != supervisor:  # it was killed, and cannot tidy up
         shutil.rmtree(folder, ignore_errors=True)
+        return
     if isinstance(server.failure, StartupError):  # the supervisor says why
         raise SystemExit(2)
     if server.failure is not None:

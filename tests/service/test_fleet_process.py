@@ -105,6 +105,42 @@ def test_a_killed_worker_is_replaced_and_nobody_else_notices(tmp_path: Path) -> 
         assert process.wait(PATIENCE_S) == 0
 
 
+def versions(url: str) -> set[int]:
+    """The versions that answer when none is pinned, asked often enough to reach every worker."""
+    found = set()
+    with ExitStack() as stack:
+        for _ in range(8):
+            client = stack.enter_context(httpx.Client(base_url=url))
+            found.add(client.post("/generate", json={"seed": 1}).json()["version"])
+    return found
+
+
+def test_a_change_reaches_every_worker_and_its_replacement(tmp_path: Path) -> None:
+    for version in (1, 2):
+        tiny_bundle(tmp_path / "models", version=version, salt=version)
+    log = tmp_path / "log"
+    options = "--models", tmp_path / "models", "--workers", "2"
+    with running(log, *options) as (process, url):
+        assert versions(url) == {2}
+        changed = httpx.post(f"{url}/admin/models/tiny/default", json={"version": 1})
+        assert changed.status_code == 200
+        assert versions(url) == {1}
+        refused = httpx.post(f"{url}/admin/models/tiny/default", json={"version": 3})
+        assert refused.status_code == 404
+        os.kill(worker_pids(log)[0], signal.SIGKILL)
+        until(lambda: metrics(url)["ganymede_worker_restarts_total"] == 1)
+        until(lambda: metrics(url)["ganymede_ready"] == 1)
+        assert versions(url) == {1}
+        assert httpx.post(f"{url}/admin/models/tiny/rollback").status_code == 200
+        assert versions(url) == {2}
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+    with running(log, *options) as (process, url):
+        assert versions(url) == {2}
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+
+
 def test_a_worker_that_is_told_to_end_finishes_and_is_replaced(tmp_path: Path) -> None:
     tiny_bundle(tmp_path / "models")
     log = tmp_path / "log"

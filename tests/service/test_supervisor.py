@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 
 from service import supervisor
-from service.config import InvalidSetting, ServiceConfig, StartupError
+from service.config import InvalidSetting, ServiceConfig, StartupError, StateUnreadable
+from service.desired import Desired, UnloadChange
+from service.errors import NotReady
+from service.messages import Answer, Told
 from service.process import Assignment
 from service.supervisor import Supervisor, supervise
 
@@ -29,17 +32,20 @@ class Actor:
     def __init__(self, act: Act, turn: int) -> None:
         self._act, self._turn = act, turn
         self.giver = self.messages = self
-        self.listens, self.served, self.ready = False, False, False
+        self.follows, self.listens, self.served, self.ready = False, False, False, False
         self.taking, self.open_connections = True, 0
         self.failure: str | None = None
         self.finished, self.killed = asyncio.Event(), asyncio.Event()
 
-    async def listen(self, told: Callable[[str, Any], None], answer: object) -> None:
-        self.tell = told
+    async def listen(self, told: Told, answer: Answer) -> None:
+        self.tell, self.question = told, answer
         self._status = await self._act(self._turn, self)
 
     async def end(self) -> int:
         return self._status
+
+    async def ask(self, name: str, value: object = None) -> object:
+        raise ConnectionResetError
 
     def finish(self) -> None:
         self.finished.set()
@@ -62,7 +68,8 @@ class Stage:
     async def run(self) -> int:
         assignment = Assignment(0, 1, str(self._folder), replaces=False, settings={})
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.supervisor = Supervisor(ServiceConfig(), listener, [assignment])
+            config = ServiceConfig(state_file=self._folder / "state.json")
+            self.supervisor = Supervisor(config, listener, [assignment])
             return await self.supervisor.run()
 
     async def _start(self, assignment: Assignment, *_: object) -> Actor:
@@ -223,3 +230,33 @@ async def test_connections_go_to_workers_that_are_ready(
     another = Actor(act, 0)
     stage = Stage(tmp_path, monkeypatch, act)
     await stage.run()
+
+
+async def test_a_worker_follows_from_when_it_is_told_what_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def act(turn: int, actor: Actor) -> int:
+        assert stage.supervisor._followers() == []
+        assert Desired.model_validate_json(await actor.question("desired", None)) == Desired()
+        followers: list[object] = list(stage.supervisor._followers())
+        assert followers == [actor]
+        with pytest.raises(NotReady):  # as this one does not answer
+            await actor.question("change", UnloadChange(name="tiny").model_dump_json())
+        stage.supervisor._stop()
+        return 0
+
+    stage = Stage(tmp_path, monkeypatch, act)
+    await stage.run()
+
+
+async def test_a_damaged_state_file_ends_the_service_before_any_worker_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def act(turn: int, actor: Actor) -> int:
+        return 0
+
+    (tmp_path / "state.json").write_text("{")
+    stage = Stage(tmp_path, monkeypatch, act)
+    with pytest.raises(StateUnreadable):
+        await stage.run()
+    assert stage.actors == []
