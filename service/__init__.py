@@ -20,10 +20,13 @@ The hops of a request, each in a file of its own::
     replies       rows -> images (the codecs; png) -> the body of the reply
 
 ``/v2`` takes tensors instead of words: ``v2`` has its own hops, and joins at ``engine``.
+Around them, in a process each: ``supervisor`` holds the ``gate`` and hands each connection over to
+the ``worker`` with the fewest; one process alone is a ``server`` with a listening socket.
 
 What serves changes meanwhile: ``routes.admin`` -> ``control`` (all of a change or none; ``state``
-keeps it) -> ``desired`` (what is wanted) -> ``repository``, which makes it so. It has an
-``inventory`` of the folders, a ``catalogue`` of what serves, and a ``retirement`` of what did.
+keeps it) -> ``desired`` (what is wanted) -> ``repository``, which makes it so, or the ``fleet`` of
+all workers' repositories. Each has an ``inventory`` of the folders, a ``catalogue`` of what serves,
+and a ``retirement`` of what did.
 
 Asked again with the same seed, ``cache`` has the reply and everything after ``planning`` is spared.
 ``generate`` and ``reading`` (what starts from a picture) string them together. Errors are drawn in

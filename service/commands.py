@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import math
-import os
 import signal
 import socket
+import sys
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-import uvicorn
 
-from service import __version__, logs
-from service.app import create_app
+from service import logs
 from service.config import InvalidSetting, ServiceConfig, load_config
+from service.listening import listen
+from service.supervisor import supervise
+from service.threads import cuda_is_likely, usable_cores
 
-BACKLOG = 2048  # connections that wait to be accepted
-BODY_GRACE_S = 1.0  # for bodies that are still being sent when the service stops
+MOST_WORKERS = 16  # when the machine decides; with more cores each worker has several
 
 
 def _help(setting: str) -> str | None:
@@ -35,6 +33,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help=_help("port"))] = None,
     default_model: Annotated[str | None, typer.Option(help=_help("default_model"))] = None,
     provider: Annotated[str | None, typer.Option(help=_help("provider"))] = None,
+    workers: Annotated[int | None, typer.Option(help=_help("workers"))] = None,
     threads: Annotated[int | None, typer.Option(help=_help("threads"))] = None,
     root_path: Annotated[str | None, typer.Option(help=_help("root_path"))] = None,
     log_level: Annotated[str | None, typer.Option(help=_help("log_level"))] = None,
@@ -43,22 +42,56 @@ def serve(
 
     Every other setting is an environment variable, GANYMEDE_<NAME>; an option wins over it.
     """
-    config = load_config(
-        models=tuple(models) if models else None,
-        host=host,
-        port=port,
-        default_model=default_model,
-        provider=provider,
-        threads=threads,
-        root_path=root_path,
-        log_level=log_level,
-    )
+    settings: dict[str, Any] = {
+        "models": tuple(models) if models else None,
+        "host": host,
+        "port": port,
+        "default_model": default_model,
+        "provider": provider,
+        "workers": workers,
+        "threads": threads,
+        "root_path": root_path,
+        "log_level": log_level,
+    }
+    config = load_config(**settings)
     logs.configure(config.log_level)
+    count = choose_workers(config)
     with listen(config.host, config.port) as listener:
-        server = Server(config)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _leave)
-        server.run(sockets=[listener])
+        if count > 1:
+            given = {name: value for name, value in settings.items() if value is not None}
+            supervise(config, given, listener, count)
+        else:
+            _serve_alone(config, listener)
+
+
+def choose_workers(config: ServiceConfig) -> int:
+    """How many processes serve.
+
+    Raises:
+        InvalidSetting: more were asked for than this system can have.
+    """
+    divisible = sys.platform != "win32"
+    if config.workers is not None:
+        if config.workers > 1 and not divisible:
+            raise InvalidSetting("Windows cannot share connections out: use --workers 1")
+        return config.workers
+    # Workers on one GPU could not batch together.
+    if (
+        not divisible
+        or config.provider == "cuda"
+        or (config.provider == "auto" and cuda_is_likely())
+    ):
+        return 1
+    return min(config.cores or usable_cores(), MOST_WORKERS)
+
+
+def _serve_alone(config: ServiceConfig, listener: socket.socket) -> None:
+    from service.server import Server  # heavy, and a supervisor does without
+
+    server = Server(config)
+    server.run(sockets=[listener])
     if server.failure is not None:
         raise server.failure
 
@@ -78,89 +111,6 @@ def _settings() -> str:
 serve.__doc__ = f"{inspect.cleandoc(serve.__doc__ or '')}\n\n\b\n{_settings()}"
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket.
-
-    Raises:
-        InvalidSetting: the address cannot be had, for example because the port is taken.
-    """
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = found[0]
-        return socket.create_server(address, family=family, backlog=BACKLOG)
-    except OSError as error:
-        # create_server adds the address to strerror, and getaddrinfo has numbers of its own.
-        named = isinstance(error, socket.gaierror)
-        reason = error.strerror if named else os.strerror(error.errno or 0)
-        raise InvalidSetting(
-            f"cannot listen on {host}:{port} ({reason}): stop what listens there, or "
-            "choose another with --port or --host"
-        ) from error
-
-
 def _leave(number: int, frame: FrameType | None) -> None:
     """Ctrl-C and SIGTERM are how a service ends: without complaint, and with status 0."""
     raise SystemExit(0)
-
-
-class Server(uvicorn.Server):
-    """uvicorn, which tells when the models serve, and stops when they cannot.
-
-    SIGTERM takes readiness away, closes the door, and lets accepted requests end within
-    ``drain_s``. uvicorn then raises the signal again, for ``_leave``.
-    """
-
-    failure: Exception | None = None
-
-    def __init__(self, config: ServiceConfig) -> None:
-        self._app = create_app(config)
-        super().__init__(
-            uvicorn.Config(
-                self._app,
-                access_log=False,
-                forwarded_allow_ips=list(config.trusted_proxies),
-                lifespan="on",
-                log_config=None,
-                server_header=False,
-                timeout_graceful_shutdown=math.ceil(config.drain_s),
-            )
-        )
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen; the models load meanwhile, so that the health pages answer at once."""
-        await super().startup(sockets)
-        self._app.state.starting.add_done_callback(lambda _: self._models_loaded(sockets or []))
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop, without waiting long for bodies that are still being sent."""
-        soon = asyncio.get_running_loop().time() + BODY_GRACE_S
-        for deadline in self._app.state.reading:
-            if not deadline.expired():
-                deadline.reschedule(min(soon, deadline.when()))
-        await super().shutdown(sockets)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Take readiness away, then stop."""
-        self._app.state.stopping = True
-        super().handle_exit(sig, frame)
-
-    def _models_loaded(self, sockets: list[socket.socket]) -> None:
-        starting, repository = self._app.state.starting, self._app.state.repository
-        if starting.cancelled():
-            return
-        self.failure = starting.exception()
-        unloaded = repository.inventory.unloaded(repository.desired)
-        if self.failure is None and not repository.models() and not unloaded:
-            self.failure = InvalidSetting("; ".join(repository.reasons))
-        if self.failure is not None:
-            self.should_exit = True
-            return
-        names = [f"{model.manifest.name}/{model.manifest.version}" for model in repository.models()]
-        told = f"Ganymede {__version__} serves {', '.join(names) or 'nothing'}"
-        for listener in sockets:
-            print(f"{told} on {_url(listener)}", flush=True)
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

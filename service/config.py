@@ -75,6 +75,7 @@ def _rooted(path: str) -> str:
 
 Auto = BeforeValidator(_none_if_auto)
 MiB = 2**20
+LARGEST_REQUEST_BYTES = 64 * MiB  # of input: 64 pictures of 256 x 256, as float32, and some more
 
 
 class ServiceConfig(BaseSettings):
@@ -169,6 +170,15 @@ class ServiceConfig(BaseSettings):
         False,
         description="Let TensorRT compute in half precision: faster, and no longer within 1/255.",
     )
+    workers: Annotated[int | None, Auto] = Field(
+        None,
+        ge=1,
+        le=256,
+        description="Processes that serve; auto is one per core, to 16, on the CPU, and 1 on CUDA.",
+    )
+    cores: Annotated[int | None, Auto] = Field(
+        None, ge=1, description="Cores that all workers share; auto is those of the cgroup."
+    )
     threads: Annotated[int | None, Auto] = Field(
         None, ge=1, description="Threads of one inference; auto is measured (cores of the cgroup)."
     )
@@ -199,12 +209,14 @@ class ServiceConfig(BaseSettings):
     max_timeout_s: float = Field(
         300.0, gt=0, description="Longest deadline that a request may set, in seconds."
     )
-    queue_images: int = Field(1024, ge=1, description="Most images waiting for one model.")
+    queue_images: int = Field(
+        1024, ge=1, description="Most images waiting for one model, in all workers together."
+    )
     queue_bytes: int = Field(
-        256 * MiB, ge=1024, description="Most bytes of input waiting for one model."
+        256 * MiB, ge=1024, description="Most bytes of input waiting for one model, likewise."
     )
     cache_bytes: int = Field(
-        64 * MiB, ge=0, description="Most bytes of finished replies kept for repeats; 0 keeps none."
+        64 * MiB, ge=0, description="Most bytes of finished replies kept, likewise; 0 keeps none."
     )
     queue_s: Annotated[float | None, Auto] = Field(
         None,
@@ -214,6 +226,26 @@ class ServiceConfig(BaseSettings):
     drain_s: float = Field(
         20.0, ge=0, description="Seconds given to accepted requests when the service stops."
     )
+
+    def share(self, workers: int, cores: int) -> ServiceConfig:
+        """The settings of one of several workers, among whom what is meant for all is shared out.
+
+        Each still takes the largest request.
+
+        Args:
+            workers: how many there are.
+            cores: that they share.
+        """
+        return self.model_copy(
+            update={
+                "cores": max(1, cores // workers),
+                "queue_images": max(self.queue_images // workers, self.max_images),
+                "queue_bytes": max(
+                    self.queue_bytes // workers, min(self.queue_bytes, LARGEST_REQUEST_BYTES)
+                ),
+                "cache_bytes": self.cache_bytes // workers,
+            }
+        )
 
     @model_validator(mode="after")
     def _a_request_fits_the_queue(self) -> ServiceConfig:

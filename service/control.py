@@ -1,7 +1,7 @@
 """Changes of what serves, while it serves: all of a change comes to pass, or none of it.
 
-``LocalControl`` is for one process. Where several workers serve, another ``Control`` hands a change
-to the one that has them all, and answers when each of them has it.
+``LocalControl`` decides, for one process or, in a supervisor, for several workers. The ``Control``
+of such a worker hands a change to it, and answers when each of them has it (``fleet``).
 """
 
 from __future__ import annotations
@@ -12,9 +12,16 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from service.config import ServiceConfig
-from service.desired import Change, DefaultChange, Desired, Failed, RollbackChange, UnloadChange
+from service.desired import (
+    Change,
+    DefaultChange,
+    Desired,
+    Failed,
+    Present,
+    RollbackChange,
+    UnloadChange,
+)
 from service.errors import ChangeRefused, StillChanging
-from service.repository import Repository
 from service.state import StateFile
 
 logger = logging.getLogger(__name__)
@@ -46,16 +53,32 @@ class Control(Protocol):
         """
 
 
+class Place(Protocol):
+    """Where models serve: the ``Repository`` of one process, or the ``Fleet`` of several.
+
+    Each does what ``Repository`` says of it.
+    """
+
+    @property
+    def desired(self) -> Desired: ...  # noqa: D102
+
+    async def start(self, desired: Desired) -> None: ...  # noqa: D102
+
+    async def present(self) -> dict[str, Present]: ...  # noqa: D102
+
+    async def converge(self, desired: Desired) -> tuple[Failed, ...]: ...  # noqa: D102
+
+
 class LocalControl:
-    """The ``Control`` of the only process that serves.
+    """The ``Control`` of the only process that serves, or of the one that has all others follow.
 
     Args:
-        repository: of the models.
+        repository: where the models serve.
         state: keeps what was changed over restarts.
         timeout_s: the longest that a call waits for its change.
     """
 
-    def __init__(self, repository: Repository, state: StateFile, timeout_s: float) -> None:
+    def __init__(self, repository: Place, state: StateFile, timeout_s: float) -> None:
         self._repository, self._state, self._timeout_s = repository, state, timeout_s
         self._changing = asyncio.Lock()
         self._changes: set[asyncio.Task[Desired]] = set()
@@ -103,7 +126,7 @@ class LocalControl:
             task.exception()  # told to whoever asked, if they are still there
 
 
-def local_control(repository: Repository, config: ServiceConfig) -> LocalControl:
+def local_control(repository: Place, config: ServiceConfig) -> LocalControl:
     """The control of one process, as configured."""
     return LocalControl(repository, StateFile(config.state_path), config.admin_timeout_s)
 

@@ -4,13 +4,18 @@ Base units, few labels (never a seed or a request id), histograms with geometric
 phases of a request are one series, and their sum explains ``ganymede_request_seconds``: decode is
 from its start to its rows, body and negotiation included; queue and run are told by the batcher;
 encode is from the pictures to the whole body. Each gauge says how several workers' values become
-one (``multiprocess_mode``), though one registry is one worker's.
+one (``multiprocess_mode``); whichever worker is asked shows the totals of all (``slots``).
+
+ONNX Runtime does not tell what its sessions hold in memory: ``process_resident_memory_bytes`` has
+it, with everything else.
 """
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Literal, get_args
 
 from prometheus_client import (
@@ -24,6 +29,8 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 
 from service import __version__
+from service.processes import Processes
+from service.slots import SlotCollector, SlotGauge
 
 # Half the samples, and promtool takes the gauges of creation times for badly named counters.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -58,12 +65,24 @@ class _Requests:
 
 
 class Metrics:
-    """One application's series in a registry of its own, so that a process may hold several."""
+    """One application's series in a registry of its own, so that a process may hold several.
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+    Args:
+        shared: the folder of a worker that has called ``slots.occupy``: what is exposed are the
+            totals of all workers.
+    """
+
+    def __init__(self, shared: Path | None = None) -> None:
+        self.registry = self._exposed = CollectorRegistry()
         self._requests: dict[tuple[str, str, int], _Requests] = {}
-        ProcessCollector(registry=self.registry)
+        self._gauge_class = Gauge
+        if shared is None:
+            ProcessCollector(registry=self.registry)
+        else:
+            self._gauge_class = SlotGauge
+            self._exposed = CollectorRegistry()
+            SlotCollector(self._exposed, shared)  # type: ignore[no-untyped-call]
+            self._exposed.register(Processes(shared, os.getppid()))
         self._count_requests()
         self._count_batches()
         self._count_replies()
@@ -135,6 +154,13 @@ class Metrics:
 
     def _tell_state(self) -> None:
         """The service itself, and what waits in it."""
+        self._gauge("workers", "Processes that answer requests.", "livesum").set(1)
+        self.worker_restarts = self._counter(
+            "worker_restarts_total", "Workers that took the place of one that had ended."
+        )
+        self.event_loop_lag_seconds = self._histogram(
+            "event_loop_lag_seconds", "How late the event loop wakes up.", SECONDS
+        )
         self.queue_rows = self._gauge("queue_rows", "Rows waiting.", "livesum", "model")
         self.queue_limit_rows = self._gauge(
             "queue_limit_rows",
@@ -239,19 +265,24 @@ class Metrics:
         ):  # fmt: skip
             series.remove(model)
 
+    def refresh(self) -> None:
+        """Show other workers what is read rather than counted; alone, whoever reads it does."""
+        SlotGauge.refresh()
+
     def expose(self, accept: str = "") -> tuple[bytes, str]:
         """The exposition for an Accept header, and its Content-Type."""
+        self.refresh()
         try:
             encoder, content_type = choose_encoder(accept)
         except (TypeError, ValueError):  # a version that is no number
             encoder, content_type = choose_encoder("")
-        return encoder(self.registry), content_type
+        return encoder(self._exposed), content_type
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(PREFIX + name, text, labels, registry=self.registry)
 
     def _gauge(self, name: str, text: str, aggregate: Aggregate, *labels: str) -> Gauge:
-        return Gauge(
+        return self._gauge_class(
             PREFIX + name, text, labels, registry=self.registry, multiprocess_mode=aggregate
         )
 

@@ -48,7 +48,9 @@ class GraphOpener:
         cache = config.tensorrt_cache
         self._engines = cache / bundle.digest / self._path.stem if cache else None
         if provider == "cpu":
-            self.candidates = candidates(config.lanes, config.threads, usable_cores())
+            self.candidates = candidates(
+                config.lanes, config.threads, config.cores or usable_cores()
+            )
         else:
             self.candidates = self._on_gpus()
 

@@ -1,4 +1,4 @@
-"""How many cores this process may use: what the machine has, less what its container withholds.
+"""What this process may compute on: the cores of the machine, less what its container withholds.
 
 ONNX Runtime would take one thread per core of the host; in a container with a quota that means
 threads that the kernel stops in the middle of a run.
@@ -6,8 +6,10 @@ threads that the kernel stops in the middle of a run.
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path, PurePosixPath
 
 
@@ -19,6 +21,16 @@ def usable_cores(root: Path = Path("/")) -> int:
     """
     quotas = [*_quotas(root, _groups(root))]
     return max(1, int(min([float(_affinity()), *quotas])))
+
+
+def cuda_is_likely() -> bool:
+    """Whether the GPU's ONNX Runtime and a driver are installed: looked up without loading it."""
+    try:
+        metadata.distribution("onnxruntime-gpu")
+        ctypes.CDLL("libcuda.so.1")
+    except (metadata.PackageNotFoundError, OSError):
+        return False
+    return True
 
 
 def _affinity() -> int:

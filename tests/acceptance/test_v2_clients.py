@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.test_serve_process import ROOT, running
+from tests.service.processes import ROOT, running
 from tests.tiny import tiny_bundle
 from tests.tiny_images import picture_bundle
 

@@ -14,8 +14,9 @@ import httpx
 import pytest
 
 import ganymede
-from service.commands import Server, listen
 from service.config import ServiceConfig
+from service.listening import listen
+from service.server import Server
 from tests.tiny import ONNX, tiny_bundle
 
 Run = Callable[..., tuple[int, str]]

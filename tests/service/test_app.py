@@ -16,13 +16,14 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.commands import Server, listen
 from service.config import ServiceConfig
+from service.listening import listen
 from service.logs import JsonLines, configure
 from service.metrics import Metrics
 from service.middleware import Message
 from service.model import Model
 from service.repository import Repository
+from service.server import Server
 from service.threads import usable_cores
 from tests.service.conftest import Serve
 from tests.tiny import LATENT

@@ -16,8 +16,9 @@ import pytest
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.commands import Server, listen
 from service.config import ServiceConfig
+from service.listening import listen
+from service.server import Server
 from tests.service.conftest import Serve
 from tests.service.held import Hold, settle
 from tests.tiny import tiny_bundle

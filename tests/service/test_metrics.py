@@ -16,7 +16,10 @@ from service.metrics import SECONDS, Metrics
 
 def used() -> Metrics:
     """Every series with a sample."""
-    metrics = Metrics()
+    return use(Metrics())
+
+
+def use(metrics: Metrics) -> Metrics:
     metrics.observe_request("/generate", "tiny", 200, 0.01, {"queue": 0.001}, 1)
     metrics.images.labels("tiny").inc(3)
     metrics.refuse("queue_full")

@@ -24,11 +24,12 @@ from schemathesis.transport.serialization import Binary
 from export.manifest import FreeSize, Task
 from service import documentation, openapi
 from service.app import create_app
-from service.commands import Server, listen
 from service.config import ServiceConfig
 from service.errors import ServiceError
 from service.images import READABLE
+from service.listening import listen
 from service.problems import MEDIA_TYPE
+from service.server import Server
 from tests.tiny import tiny_bundle
 from tests.tiny_images import picture_bundle
 

@@ -77,6 +77,10 @@ async def test_every_bucket_is_measured_on_every_lane(tiny: Bundle) -> None:
     assert all(sizes.count(size) >= 4 for size in (1, 2, 3))  # both lanes, the first run and one
 
 
+async def test_a_worker_uses_no_more_than_its_cores(tiny: Bundle) -> None:
+    assert opener(tiny, cores=1).candidates == (Lanes(1, 1),)
+
+
 async def test_the_best_lanes_are_kept_open_and_the_others_closed(
     tiny: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

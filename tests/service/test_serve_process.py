@@ -4,63 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import os
 import signal
 import socket
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
+import pytest
 
 from export.bundle import MANIFEST
 from service.config import ServiceConfig
+from tests.service.processes import (
+    PATIENCE_S,
+    ROOT,
+    command,
+    environment,
+    lines,
+    refused,
+    running,
+)
 from tests.tiny import tiny_bundle
 
-ROOT = Path(__file__).resolve().parents[2]
 CLIENTS = 24
 REPLIES_BEFORE_STOP = 60
-PATIENCE_S = 60
-
-
-def command(*options: str | Path) -> list[str]:
-    return [sys.executable, "-m", "ganymede", "serve", *map(str, options)]
-
-
-def environment(**settings: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GANYMEDE_")}
-    return kept | {f"GANYMEDE_{name}": value for name, value in settings.items()}
-
-
-@contextmanager
-def running(log: Path, *options: str | Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The process, and the URL that it printed when its models served."""
-    with (
-        log.open("w") as stream,
-        subprocess.Popen(
-            command("--port", "0", *options),
-            cwd=ROOT,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=stream,
-            text=True,
-        ) as process,
-    ):
-        assert process.stdout is not None
-        try:
-            line = process.stdout.readline()
-            assert " on http://" in line, log.read_text()
-            yield process, line.split(" on ")[1].strip()
-        finally:
-            process.kill()
-
-
-def lines(log: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in log.read_text().splitlines()]
 
 
 class Load:
@@ -86,7 +53,8 @@ class Load:
                     self.enough.set()
 
 
-def test_sigterm_under_load_loses_nothing_that_was_accepted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sigterm_under_load_loses_nothing_that_was_accepted(tmp_path: Path, workers: str) -> None:
     tiny_bundle(tmp_path / "models", size=64, convolution=True)
     log = tmp_path / "log"
 
@@ -99,7 +67,7 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted(tmp_path: Path) -> N
         await asyncio.gather(*clients)
         return load, before
 
-    with running(log, "--models", tmp_path / "models") as (process, url):
+    with running(log, "--models", tmp_path / "models", "--workers", workers) as (process, url):
         load, before = asyncio.run(stop_under_load(process, url))
         assert process.wait(PATIENCE_S) == 0
     accepted = {line["request_id"]: line for line in lines(log) if line.get("path") == "/generate"}
@@ -114,9 +82,13 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted(tmp_path: Path) -> N
     assert len(by_client) == CLIENTS
 
 
-def test_it_serves_and_stops_on_ctrl_c(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_it_serves_and_stops_on_ctrl_c(tmp_path: Path, workers: str) -> None:
     tiny_bundle(tmp_path / "models")
-    with running(tmp_path / "log", "--models", tmp_path / "models") as (process, url):
+    with running(tmp_path / "log", "--models", tmp_path / "models", "--workers", workers) as (
+        process,
+        url,
+    ):
         assert httpx.get(f"{url}/health/ready").json() == {"status": "ready"}
         reply = httpx.get(f"{url}/generate/tiny.png?seed=7")
         assert (reply.status_code, reply.headers["content-type"]) == (200, "image/png")
@@ -125,24 +97,6 @@ def test_it_serves_and_stops_on_ctrl_c(tmp_path: Path) -> None:
         assert (big.status_code, big.headers["connection"]) == (413, "close")
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE_S) == 0
-
-
-def refused(*options: str | Path, **settings: str) -> str:
-    """What a process that cannot start says; its status is 2."""
-    done = subprocess.run(
-        command("--port", "0", *options),
-        cwd=ROOT,
-        env=environment(**settings),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    assert done.returncode == 2, done.stderr
-    said = done.stderr.splitlines()[-1]
-    assert said.startswith("ganymede: ")
-    assert "Traceback" not in done.stderr
-    return said
 
 
 def test_a_taken_port_is_told(tmp_path: Path) -> None:
@@ -171,10 +125,11 @@ def test_the_help_lists_every_setting() -> None:
         assert f"GANYMEDE_{name.upper()} " in done.stdout
 
 
-def test_a_body_that_does_not_come_does_not_hold_up_the_stop(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_body_that_does_not_come_does_not_hold_up_the_stop(tmp_path: Path, workers: str) -> None:
     tiny_bundle(tmp_path / "models")
     log = tmp_path / "log"
-    with running(log, "--models", tmp_path / "models") as (process, url):
+    with running(log, "--models", tmp_path / "models", "--workers", workers) as (process, url):
         host, _, port = url.removeprefix("http://").partition(":")
         with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
             connection.sendall(
@@ -189,10 +144,13 @@ def test_a_body_that_does_not_come_does_not_hold_up_the_stop(tmp_path: Path) -> 
         assert process.wait(PATIENCE_S) == 0
 
 
-def test_folders_in_which_nothing_serves_are_told_with_the_reason(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_folders_in_which_nothing_serves_are_told_with_the_reason(
+    tmp_path: Path, workers: str
+) -> None:
     bundle = tiny_bundle(tmp_path)
     (bundle.path / MANIFEST).write_text("{}")
-    said = refused("--models", tmp_path)
+    said = refused("--models", tmp_path, "--workers", workers)
     assert str(tmp_path) in said
     assert MANIFEST in said
 
