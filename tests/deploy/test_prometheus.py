@@ -1,4 +1,4 @@
-"""The rules are as render.py makes them, name what exists, and fire when and only when they should."""
+"""The rules are as render.py makes them, name what exists, and fire as they should."""
 
 from __future__ import annotations
 
