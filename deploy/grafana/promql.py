@@ -1,4 +1,4 @@
-"""What the panels' queries are made of: sums, means, shares and quantiles of the service's series."""
+"""What the panels' queries are made of: sums, means, shares and quantiles of series."""
 
 from __future__ import annotations
 

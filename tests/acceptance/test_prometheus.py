@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.acceptance.asking import empty_panels, eventually
@@ -50,11 +49,11 @@ def growing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         over = threading.Event()
 
         def fill() -> None:
-            with httpx.Client(base_url=stack.url, headers={"Accept": "application/x-npy"}) as http:
-                for turn in count():
-                    http.post("/generate", json={"seed": 100 * turn, "num_images": 32}, timeout=60)
-                    if over.wait(1):
-                        return
+            for turn in count():
+                wish = {"seed": 100 * turn, "num_images": 32}
+                stack.service.post("/generate", json=wish, headers={"Accept": "application/x-npy"})
+                if over.wait(1):
+                    return
 
         thread = threading.Thread(target=fill)
         thread.start()
@@ -108,7 +107,7 @@ def test_slow_answers_burn_the_latency(tmp_path: Path, models: Path) -> None:
 def test_service_that_is_gone(tmp_path: Path, models: Path) -> None:
     with watched(tmp_path, models, *PATIENT) as stack, stack.load(1, pause_s=0.1):
         stack.fires(hold_s=1)
-        stack.service.kill()
+        stack.process.kill()
         stack.fires("GanymedeDown")
 
 
@@ -125,7 +124,7 @@ def test_inference_that_never_ends(tmp_path: Path, models: Path) -> None:
             eventually(lambda: [] if stack.ask("ganymede_overdue_seconds > 0") else ["not yet"])
             stack.fires("GanymedeNoProgress")
         finally:
-            stack.service.kill()
+            stack.process.kill()
 
 
 def test_bundle_that_cannot_be_served(tmp_path: Path, models: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -34,26 +33,24 @@ scrape_configs:
 class Watched:
     """A service, and the Prometheus that scrapes it."""
 
-    service: subprocess.Popen[str]
-    url: str
-    prometheus: str
+    process: subprocess.Popen[str]
+    service: httpx.Client
+    prometheus: httpx.Client
 
     def generate(self, **body: Any) -> int:  # noqa: ANN401
         """Ask the service for pictures, and return the status; 0 is no answer at all."""
         try:
-            reply = httpx.post(f"{self.url}/generate", json=body, timeout=60)
+            return self.service.post("/generate", json=body).status_code
         except httpx.TransportError:
             return 0
-        return reply.status_code
 
     def ask(self, query: str) -> list[float]:
         """Return the values that Prometheus has for a query just now, numbers only."""
-        return numbers(httpx.get(self.prometheus + query_path(query)).raise_for_status().content)
+        return numbers(self.prometheus.get(query_path(query)).raise_for_status().content)
 
     def firing(self) -> set[str]:
         """Return the names of the alerts that fire."""
-        content = httpx.get(f"{self.prometheus}/api/v1/alerts").raise_for_status().content
-        found = json.loads(content)["data"]["alerts"]
+        found = self.prometheus.get("/api/v1/alerts").raise_for_status().json()["data"]["alerts"]
         return {each["labels"]["alertname"] for each in found if each["state"] == "firing"}
 
     def fires(self, *names: str, hold_s: float = HOLD_S) -> None:
@@ -94,10 +91,12 @@ class Watched:
 def watched(folder: Path, models: Path, *objectives: str, **settings: str) -> Iterator[Watched]:
     """Start both; the arguments are of ``render.py``, the settings of the service."""
     with (
-        serving(folder, models, settings) as (service, url),
+        serving(folder, models, settings) as (process, url),
         prometheus(folder, url, objectives) as address,
+        httpx.Client(base_url=url, timeout=60) as to_service,
+        httpx.Client(base_url=address) as to_prometheus,
     ):
-        stack = Watched(service, url, address)
+        stack = Watched(process, to_service, to_prometheus)
         eventually(lambda: [] if stack.ask('up{job="ganymede"}') == [1.0] else ["not scraped yet"])
         eventually(lambda: sorted(stack.firing()))  # until then, it was down
         yield stack
