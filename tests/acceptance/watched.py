@@ -129,8 +129,8 @@ def serving(
 @contextmanager
 def prometheus(folder: Path, url: str, objectives: tuple[str, ...]) -> Iterator[str]:
     """Prometheus with the rules rendered for impatient people, and its URL."""
-    render = [sys.executable, "-B", ROOT / "deploy" / "prometheus" / "render.py"]
-    options = ["--out", folder / "rules.yml", "--divisor", str(DIVISOR), *objectives]
+    render = [sys.executable, "-B", str(ROOT / "deploy" / "prometheus" / "render.py")]
+    options = ["--out", str(folder / "rules.yml"), "--divisor", str(DIVISOR), *objectives]
     subprocess.run([*render, *options], check=True)
     configuration = folder / "prometheus.yml"
     configuration.write_text(CONFIGURATION.format(target=url.removeprefix("http://")))

@@ -31,7 +31,7 @@ def kustomize(overlay: str) -> str:
     """Return what kubectl would apply."""
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed")
-    command = ["kubectl", "kustomize", FOLDER / "overlays" / overlay]
+    command = ["kubectl", "kustomize", str(FOLDER / "overlays" / overlay)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
