@@ -136,23 +136,23 @@ def test_bundle_that_cannot_be_served(tmp_path: Path, models: Path) -> None:
 
 def test_queue_that_is_nearly_full(tmp_path: Path, models: Path) -> None:
     with (
-        watched(tmp_path, models, *PATIENT, **ONE_AT_A_TIME, queue_images="20") as stack,
-        stack.load(19, turns=turns_for(stack, 0.02)),
+        watched(tmp_path, models, *PATIENT, **ONE_AT_A_TIME, queue_images="40") as stack,
+        stack.load(38, turns=turns_for(stack, 0.1)),
     ):
         stack.fires("GanymedeQueueSaturated")
 
 
 def test_more_than_the_queue_holds(tmp_path: Path, models: Path) -> None:
     with (
-        watched(tmp_path, models, *PATIENT, **ONE_AT_A_TIME, queue_images="20") as stack,
-        stack.load(40, turns=turns_for(stack, 0.02)),
+        watched(tmp_path, models, *PATIENT, **ONE_AT_A_TIME, queue_images="40") as stack,
+        stack.load(60, turns=turns_for(stack, 0.1)),
     ):
         stack.fires("GanymedeQueueSaturated", "GanymedeRefusals")
 
 
 def test_deadlines_out_of_reach(tmp_path: Path, models: Path) -> None:
     with watched(tmp_path, models, *PATIENT, **ONE_AT_A_TIME) as stack:
-        turns = turns_for(stack, 0.05)
+        turns = turns_for(stack, 0.1)
         with stack.load(8, turns=turns):
             eventually(lambda: [] if stack.ask("ganymede_queue_rows > 4") else ["no queue yet"])
             with stack.load(1, turns=turns, timeout_s=0.02):
