@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -40,6 +41,7 @@ def resolve(dimension: int | str, height: int, width: int) -> int:
     return value
 
 
+@lru_cache(maxsize=1024)  # asked several times for each request, and nearly always the same
 def resolve_shape(shape: tuple[int | str, ...], height: int, width: int) -> tuple[int, ...]:
     """The shape of a row for pictures of ``height`` x ``width`` pixels."""
     return tuple(resolve(dimension, height, width) for dimension in shape)

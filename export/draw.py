@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,18 @@ def draw_label(entry: Label, seed: int) -> int:
 def stream(seed: int, name: str) -> np.random.Generator:
     """The random stream of one input of one image."""
     key = np.array([seed, zlib.crc32(name.encode())], np.uint64)
-    return np.random.Generator(np.random.Philox(key=key))
+    return np.random.Generator(np.random.Philox(_Key(key)))  # type: ignore[arg-type]
+
+
+class _Key(np.random.bit_generator.ISeedSequence):
+    """Gives Philox its key, as ``Philox(key=...)`` does after asking the system for entropy."""
+
+    def __init__(self, key: NDArray[np.uint64]) -> None:
+        self._key = key
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> NDArray[np.uint64]:  # noqa: ANN401
+        """The key; Philox asks for its two words of 64 bits."""
+        return self._key
 
 
 def _fill(row: Array, entry: Latent | Noise, generator: np.random.Generator) -> None:

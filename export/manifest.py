@@ -8,11 +8,21 @@ shapes here are the shapes of one row.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from functools import cached_property
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from export.dimension import Dimension, resolve_shape
+from export.fields import Finite, Identifier, InsidePath
+from export.fields import Name as Name
+from export.fields import Sha256 as Sha256
+from export.origin import Diagnosis as Diagnosis
+from export.origin import File as File
+from export.origin import Licence as Licence
+from export.origin import Parity as Parity
+from export.origin import Provenance as Provenance
+from export.origin import Quality as Quality
 from export.size import FixedSize as FixedSize
 from export.size import FreeSize as FreeSize
 from export.size import Frozen
@@ -25,19 +35,6 @@ Task = Literal["generate", "translate", "encode", "score"]
 ANSWERS = {"generate": "image", "translate": "image", "encode": "vector", "score": "score"}
 
 
-def _inside(path: str) -> str:
-    """A relative POSIX path that cannot leave the bundle's folder."""
-    parts = path.split("/")
-    if path.startswith("/") or "\\" in path or any(part in {"", ".", ".."} for part in parts):
-        raise ValueError(f"{path!r} must be a plain path inside the bundle's folder")
-    return path
-
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-InsidePath = Annotated[str, AfterValidator(_inside), Field(max_length=200)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 Shape = tuple[Dimension, ...]
 
 
@@ -173,6 +170,26 @@ class Graph(Frozen):
     onnx: InsidePath
     torchscript: InsidePath | None = None
 
+    @cached_property
+    def label(self) -> Label | None:
+        """The input that takes a class, if there is one."""
+        return next((entry for entry in self.inputs if isinstance(entry, Label)), None)
+
+    @cached_property
+    def scalars(self) -> dict[str, Scalar]:
+        """The inputs that are knobs of the caller's, by name."""
+        return {entry.name: entry for entry in self.inputs if isinstance(entry, Scalar)}
+
+    @cached_property
+    def drawn(self) -> tuple[Latent | Noise, ...]:
+        """The inputs that are random numbers."""
+        return tuple(entry for entry in self.inputs if isinstance(entry, Latent | Noise))
+
+    @cached_property
+    def latents(self) -> tuple[Latent, ...]:
+        """Those that a caller may give instead."""
+        return tuple(entry for entry in self.drawn if isinstance(entry, Latent))
+
     @model_validator(mode="after")
     def _names_differ(self) -> Graph:
         names = [tensor.name for tensor in (*self.inputs, *self.outputs)]
@@ -181,67 +198,7 @@ class Graph(Frozen):
         return self
 
 
-# --- Where it comes from, and how good it is. ---
-
-
-class File(Frozen):
-    """What a file of the bundle must be."""
-
-    sha256: Sha256
-    size_bytes: int = Field(ge=0)
-
-
-class Parity(Frozen):
-    """How far the exported graphs are from the eager generator, worst case over ``batches``.
-
-    An ONNX file that was brought along has no other implementation: None, and rows alone count.
-    """
-
-    batches: tuple[int, ...]
-    onnx_max_abs: float | None  # float output before quantisation
-    torchscript_max_abs: float | None
-    max_levels: int  # of 255, after quantisation
-    pixels_differing: float  # share of uint8 values that differ at all
-    row_max_abs: float  # a row beside other neighbours; 0 is exact
-
-
-class Licence(Frozen):
-    """Inherited from the data the generator learnt from."""
-
-    name: str
-    attribution: str = ""
-
-
-class Provenance(Frozen):
-    """How to make this bundle again; None is not known, of a generator not trained here."""
-
-    preset: str
-    system: str
-    dataset: str
-    dataset_fingerprint: str | None
-    dataset_images: int | None
-    images_seen: int | None
-    seed: int | None
-    git_commit: str | None
-    config: dict[str, Any]
-    versions: dict[str, str]
-
-
-class Quality(Frozen):
-    """A measured number; ``reference`` is the same for real test images, where it exists."""
-
-    metric: str
-    value: float
-    reference: float | None = None
-    samples: int
-    protocol: str
-
-
-class Diagnosis(Frozen):
-    """The named verdict of ``ganymede diagnose`` on the run."""
-
-    verdict: str
-    detail: str = ""
+# --- The whole. ---
 
 
 class Manifest(Frozen):

@@ -16,11 +16,10 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from export.dimension import resolve_shape
 from export.errors import SpecInvalid
+from export.fields import Finite, Identifier
 from export.manifest import (
-    Finite,
     FixedSize,
     FreeSize,
-    Identifier,
     Image,
     ImageOutput,
     Index,

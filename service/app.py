@@ -6,9 +6,9 @@ Each route does one hop and hands over. Beside ``routes``, no other file knows t
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -21,15 +21,28 @@ from service.documents import Health
 from service.errors import MethodNotAllowed, NotReady, ServiceError, UnknownModel
 from service.generate import reply_cache
 from service.metrics import Metrics
-from service.middleware import LimitBody, Observe, UnderRootPath, header
+from service.middleware import (
+    Application,
+    LimitBody,
+    Observe,
+    Receive,
+    Scope,
+    Send,
+    UnderRootPath,
+    header,
+)
 from service.page import asset, page
 from service.parsing import parse_version
-from service.problems import refuse
 from service.repository import Repository
 from service.routes import pictures
-from service.routes.framework import Routes, repository_of, respond, root_path_of
-
-logger = logging.getLogger(__name__)
+from service.routes.framework import (
+    Routes,
+    Shortcut,
+    refusal,
+    repository_of,
+    respond,
+    root_path_of,
+)
 
 routes = Routes()
 
@@ -58,7 +71,7 @@ def create_app(
         await asyncio.gather(app.state.starting, return_exceptions=True)
         await models.close()
 
-    app = FastAPI(
+    app = _Surrounded(
         title="Ganymede",
         version=__version__,
         summary="Images from generative adversarial networks.",
@@ -76,24 +89,40 @@ def create_app(
     app.include_router(routes)
     app.add_exception_handler(ServiceError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
-    _surround(app, config, metrics)
+    app.layers = _surround(app, config, metrics)
     return app
 
 
-def _surround(app: FastAPI, config: ServiceConfig, metrics: Metrics) -> None:
-    """Add the middleware; the last added is the first that a request meets."""
-    app.add_middleware(LimitBody, limit_bytes=config.max_body_bytes, metrics=metrics)
+class _Surrounded(FastAPI):
+    """The framework's application inside our own layers, which it would surround with its own."""
+
+    layers: Application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI says."""
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        scope["app"] = self
+        await self.layers(scope, receive, send)
+
+
+def _surround(app: FastAPI, config: ServiceConfig, metrics: Metrics) -> Application:
+    """The layers around the framework; a request meets the last one first."""
+    layers: Application = partial(FastAPI.__call__, app)
+    layers = Shortcut(layers, pictures.routes.shortcuts)
+    layers = LimitBody(layers, config.max_body_bytes, metrics)
     if config.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
+        layers = CORSMiddleware(
+            layers,
             allow_origins=config.cors_origins,
             allow_methods=["GET", "HEAD", "POST"],
             allow_headers=["*"],
             expose_headers=["*"],
         )
     if config.root_path:
-        app.add_middleware(UnderRootPath, root_path=config.root_path)
-    app.add_middleware(Observe, metrics=metrics)
+        layers = UnderRootPath(layers, config.root_path)
+    return Observe(layers, metrics)
 
 
 # --- Models. ---
@@ -186,10 +215,7 @@ def _json(document: Any) -> Response:  # noqa: ANN401
 
 async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
-    request_id: str = request.scope["request_id"]
-    if error.status >= 500:
-        logger.warning("%s", error.detail, extra={"request_id": request_id})
-    return respond(refuse(error, request_id, request.app.state.metrics))
+    return respond(refusal(request.scope, error))
 
 
 async def _refuse_route(request: Request, error: Exception) -> Response:

@@ -388,6 +388,8 @@ class Batcher(Generic[P, R]):
                     await self._execute(parts, place)
                     parts = []  # while nothing comes, hold nothing
                     self._end(place)
+                    if self._queue.rows:  # a run need not have waited for anything
+                        await asyncio.sleep(0)
         except BaseException:  # this task was cancelled: nobody may wait for ever
             self._closing = True
             while self._queue.rows:

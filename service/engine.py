@@ -100,7 +100,7 @@ class Engine:
         self._usable.set()
         self._examining: asyncio.Task[None] | None = None
         for session in fitted.sessions.values():
-            session.observe = partial(metrics.observe_batch, model)
+            session.observe = metrics.observe_batch(model)
         busy, alone = fitted.layout.busy, fitted.layout.alone
         self.batcher: Batcher[Rows, Rows] = Batcher(
             partial(self._run, busy),
@@ -281,7 +281,7 @@ class Engine:
             await session.close()
         for lanes in self._sessions:
             session = await self._opener.open(lanes)
-            session.observe = partial(self._metrics.observe_batch, self._model)
+            session.observe = self._metrics.observe_batch(self._model)
             self._sessions[lanes] = session
 
     async def close(self) -> None:

@@ -76,11 +76,7 @@ class Plan:
     @property
     def drawn_elements(self) -> int:
         """How many random numbers ``bind`` will draw."""
-        shapes = (
-            resolve_shape(entry.shape, self.height, self.width)
-            for entry in self.graph.inputs
-            if isinstance(entry, Latent | Noise)
-        )
+        shapes = (resolve_shape(entry.shape, self.height, self.width) for entry in self.graph.drawn)
         return len(self) * sum(math.prod(shape) for shape in shapes)
 
     @property

@@ -10,7 +10,7 @@ one (``multiprocess_mode``), though one registry is one worker's.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, get_args
 
 from prometheus_client import (
@@ -41,11 +41,25 @@ RATIOS = tuple(2.0 ** (k / 2) for k in range(-6, 13))
 ROWS = tuple(float(2**k) for k in range(11))
 
 
+class _Requests:
+    """The series of requests that ended alike: to look each up by its labels takes longer."""
+
+    def __init__(self, metrics: Metrics, route: str, model: str, status: int) -> None:
+        self.count = metrics.requests.labels(route, model, str(status))
+        self.phases = {
+            phase: metrics.phase_seconds.labels(phase, model) for phase in get_args(Phase) if model
+        }
+        if status == 200:
+            self.seconds = metrics.request_seconds.labels(route, model)
+            self.images = metrics.images.labels(model) if model else None
+
+
 class Metrics:
     """One application's series in a registry of its own, so that a process may hold several."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._requests: dict[tuple[str, str, int], _Requests] = {}
         ProcessCollector(registry=self.registry)
         self._count_requests()
         self._count_batches()
@@ -151,15 +165,38 @@ class Metrics:
             "build_info", "1, with what is running.", "livemax", "version", "python"
         ).labels(__version__, platform.python_version()).set(1)
 
-    def observe_phase(self, phase: Phase, model: str, seconds: float) -> None:
-        """Count one request's time in one phase."""
-        self.phase_seconds.labels(phase, model).observe(seconds)
+    def observe_request(
+        self,
+        route: str,
+        model: str,
+        status: int,
+        seconds: float,
+        phases_s: Mapping[Phase, float],
+        images: int,
+    ) -> None:
+        """Count one request that has ended; ``status`` tells how."""
+        kind = (route, model, status)
+        told = self._requests.get(kind) or self._requests.setdefault(kind, _Requests(self, *kind))
+        told.count.inc()
+        for phase, phase_s in phases_s.items():
+            told.phases[phase].observe(phase_s)
+        if status == 200:  # what is refused or cached at once must not flatter the quantiles
+            told.seconds.observe(seconds)
+            if told.images is not None:
+                told.images.inc(images)
 
-    def observe_batch(self, model: str, rows: int, padding_rows: int, seconds: float) -> None:
-        """Count one inference on the device."""
-        self.batch_rows.labels(model).observe(rows)
-        self.batch_seconds.labels(model).observe(seconds)
-        self.padding_rows.labels(model).inc(padding_rows)
+    def observe_batch(self, model: str) -> Callable[[int, int, float], None]:
+        """What counts the inferences of one model: its rows, padding rows and seconds."""
+        batch_rows, batch_seconds = self.batch_rows.labels(model), self.batch_seconds.labels(model)
+        padded = self.padding_rows.labels(model)
+
+        def observe(rows: int, padding_rows: int, seconds: float) -> None:
+            batch_rows.observe(rows)
+            batch_seconds.observe(seconds)
+            if padding_rows:
+                padded.inc(padding_rows)
+
+        return observe
 
     def look_up(self, result: CacheResult) -> None:
         """Count a request that could be answered from the cache of replies."""

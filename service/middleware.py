@@ -10,13 +10,15 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from itertools import count
 from time import perf_counter
 from typing import Any
 
 from service.errors import NotReady, RequestTimeout, TooLarge
 from service.generate import Progress
+from service.logs import Line
 from service.metrics import Metrics
 from service.problems import plain_problem, refuse
 from service.replies import Reply
@@ -31,7 +33,10 @@ access = logging.getLogger("service.access")
 logger = logging.getLogger(__name__)
 
 CLIENT_GONE = 499  # never sent: what the log and the metrics say of a request nobody waits for
+WATCHED_AFTER_S = 0.005
 STOPPED_RETRY_AFTER_S = 5.0  # a guess at how long a replacement takes to start
+_PROCESS, _COUNT = secrets.token_hex(6), count(1)  # together a new id for each request
+_FOUND_HEADERS = "service.headers"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
@@ -94,15 +99,11 @@ class Observe:
         route = getattr(scope.get("route"), "path", "unknown")
         if status == CLIENT_GONE:
             self._metrics.cancellations.inc()
-        self._metrics.requests.labels(route, progress.model, str(status)).inc()
-        if status == 200:  # what is refused or cached at once must not flatter the quantiles
-            self._metrics.request_seconds.labels(route, progress.model).observe(seconds)
-        for phase, phase_s in progress.phases_s.items():
-            self._metrics.observe_phase(phase, progress.model, phase_s)
-        if status == 200 and progress.images:
-            self._metrics.images.labels(progress.model).inc(progress.images)
+        self._metrics.observe_request(
+            route, progress.model, status, seconds, progress.phases_s, progress.images
+        )
         if access.isEnabledFor(logging.INFO):
-            access.info("request", extra=_told(scope, status, sent_bytes, seconds))
+            access.handle(Line(access.name, "request", _told(scope, status, sent_bytes, seconds)))
 
 
 def _stopped() -> NotReady:
@@ -134,13 +135,18 @@ def _told(scope: Scope, status: int, sent_bytes: int, seconds: float) -> dict[st
 
 def _request_id(scope: Scope) -> str:
     given = header(scope, b"x-request-id") or ""
-    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    return given if _REQUEST_ID.fullmatch(given) else f"{_PROCESS}-{next(_COUNT):x}"
 
 
 def header(scope: Scope, name: bytes) -> str | None:
     """A request header's value; values of a header that came several times are joined."""
-    values = [value.decode("latin-1") for key, value in scope["headers"] if key == name]
-    return ", ".join(values) if values else None
+    found: dict[bytes, str] | None = scope.get(_FOUND_HEADERS)
+    if found is None:
+        found = scope[_FOUND_HEADERS] = {}
+        for key, value in scope["headers"]:
+            text = value.decode("latin-1")
+            found[key] = f"{found[key]}, {text}" if key in found else text
+    return found.get(name)
 
 
 class UnderRootPath:
@@ -207,53 +213,69 @@ async def send_reply(send: Send, reply: Reply) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-@asynccontextmanager
-async def arrives_within(seconds: float, reading: set[asyncio.Timeout]) -> AsyncIterator[None]:
+class ArrivesWithin:
     """Raise RequestTimeout when the block, which reads a body, takes longer.
 
     Args:
         seconds: for the whole body.
         reading: holds the deadline meanwhile, for whoever stops the service to bring it forward.
     """
-    start = perf_counter()
-    try:
-        async with asyncio.timeout(seconds) as deadline:
-            reading.add(deadline)
-            yield
-    except TimeoutError:
-        told_s = round(perf_counter() - start, 1)
-        raise RequestTimeout(
-            f"the body did not arrive within {told_s:g} s: send it faster"
-        ) from None
-    finally:
-        reading.discard(deadline)
+
+    def __init__(self, seconds: float, reading: set[asyncio.Timeout]) -> None:
+        self._reading = reading
+        self._deadline = asyncio.timeout(seconds)
+
+    async def __aenter__(self) -> None:
+        self._start = perf_counter()
+        await self._deadline.__aenter__()
+        self._reading.add(self._deadline)
+
+    async def __aexit__(self, *raised: Any) -> None:  # noqa: ANN401
+        self._reading.discard(self._deadline)
+        try:
+            await self._deadline.__aexit__(*raised)
+        except TimeoutError:
+            told_s = round(perf_counter() - self._start, 1)
+            raise RequestTimeout(
+                f"the body did not arrive within {told_s:g} s: send it faster"
+            ) from None
 
 
-@asynccontextmanager
-async def cancelled_when_gone(receive: Receive) -> AsyncIterator[None]:
+class WhileWanted:
     """Cancel the block, and raise ClientGone, when the client closes its connection.
+
+    The connection is looked at from ``WATCHED_AFTER_S`` on: to watch costs more than what most
+    blocks would do meanwhile.
 
     Args:
         receive: of a request whose body was read.
     """
-    task = asyncio.current_task()
-    assert task is not None
-    gone = False
 
-    async def watch() -> None:
-        nonlocal gone
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._gone = False
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._timer = task.get_loop().call_later(WATCHED_AFTER_S, self._start)
+
+    def _start(self) -> None:
+        self._watcher = self._task.get_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
         with suppress(TooLarge):  # a body that nobody reads is nobody's concern
-            while (await receive())["type"] != "http.disconnect":
+            while (await self._receive())["type"] != "http.disconnect":
                 pass
-            gone = True
-            task.cancel()
+            self._gone = True
+            self._task.cancel()
 
-    watcher = asyncio.create_task(watch())
-    try:
-        yield
-    except asyncio.CancelledError:
-        if gone and task.uncancel() == 0:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        cancelled = kind is not None and issubclass(kind, asyncio.CancelledError)
+        if cancelled and self._gone and self._task.uncancel() == 0:
             raise ClientGone from None
-        raise
-    finally:
-        watcher.cancel()

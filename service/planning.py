@@ -5,7 +5,7 @@ Quick, and without a draw: a plan's ``key`` names the pictures, so that an ETag 
 
 from __future__ import annotations
 
-import secrets
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from export.dimension import resolve_shape
 from export.draw import SEED_LIMIT, draw_label, image_seed
-from export.manifest import Graph, Image, Label, Latent, Noise, Scalar, Size, Text
+from export.manifest import Graph, Image, Label, Scalar, Size, Text
 from service.errors import InvalidInput
 from service.fields import CHOICES_SHOWN, FieldErrors, suggest
 from service.fitting import asked_size, fit_picture
@@ -26,6 +26,9 @@ from service.schemas import (
     ModelQuery,
     PicturesQuery,
 )
+
+_NOTHING_MORE = GenerateRequest()
+_CHANCE = random.Random()  # of seeds that nobody asked for: no secret, and quick
 
 
 def plan(
@@ -44,7 +47,7 @@ def plan(
         InvalidInput: tells every field that does not fit, and what to change.
     """
     _refuse_what_cannot_be_filled(graph, given=picture is not None)
-    body = request if isinstance(request, GenerateRequest) else GenerateRequest()
+    body = request if isinstance(request, GenerateRequest) else _NOTHING_MORE
     errors = FieldErrors()
     source, height, width = _size(size, request, picture, errors)
     count = _count(request, body, limit, errors)
@@ -58,7 +61,7 @@ def plan(
     seed, was_drawn = _seed(request, body, errors) if drawn else (request.seed or 0, False)
     step = 0 if body.interpolate else 1
     seeds = tuple(image_seed(seed, step * k) for k in range(count))
-    entry = next((entry for entry in graph.inputs if isinstance(entry, Label)), None)
+    entry = graph.label
     fitted = Plan(
         graph=graph,
         height=height,
@@ -121,22 +124,20 @@ def _size(
 
 def _is_drawn(graph: Graph, request: ModelQuery) -> bool:
     """Whether the answer depends on the seed."""
-    return any(
-        isinstance(entry, Latent | Noise) or (isinstance(entry, Label) and request.label is None)
-        for entry in graph.inputs
-    )
+    return bool(graph.drawn) or (graph.label is not None and request.label is None)
 
 
 def _count(request: ModelQuery, body: GenerateRequest, limit: int, errors: FieldErrors) -> int:
     """How many images: as said, or as many as there are latents, steps or labels."""
-    listed = {
-        "latents": body.latents and len(body.latents),
-        "interpolate.steps": body.interpolate and body.interpolate.steps,
-        "label": len(request.label) if isinstance(request.label, list) else None,
-    }
-    counts = {name: count for name, count in listed.items() if count}
+    counts: dict[str, int] = {}
     if isinstance(request, PicturesQuery) and request.num_images is not None:
-        counts = {"num_images": request.num_images} | counts
+        counts["num_images"] = request.num_images
+    if body.latents is not None:
+        counts["latents"] = len(body.latents)
+    if body.interpolate is not None:
+        counts["interpolate.steps"] = body.interpolate.steps
+    if isinstance(request.label, list):
+        counts["label"] = len(request.label)
     (first, count), *others = counts.items() or {"num_images": 1}.items()
     for name, other in others:
         if other != count:
@@ -156,7 +157,7 @@ def _seed(request: ModelQuery, body: GenerateRequest, errors: FieldErrors) -> tu
         return body.interpolate.start, False
     if request.seed is not None:
         return request.seed, False
-    return secrets.randbelow(SEED_LIMIT), True
+    return _CHANCE.randrange(SEED_LIMIT), True
 
 
 def _labels(
@@ -211,8 +212,11 @@ def _class_index(
 def _scalars(graph: Graph, request: ModelQuery, errors: FieldErrors) -> dict[str, float]:
     """Every scalar input's value; whatever else was given is a field that nobody reads."""
     given = request.scalars
+    entries = graph.scalars
+    defaults = {name: entry.default for name, entry in entries.items()}
+    if not given:
+        return defaults
     values: dict[str, float] = {}
-    entries = {entry.name: entry for entry in graph.inputs if isinstance(entry, Scalar)}
     known = sorted({*type(request).model_fields, *entries})
     for name, value in given.items():
         if errors.full:
@@ -224,7 +228,6 @@ def _scalars(graph: Graph, request: ModelQuery, errors: FieldErrors) -> dict[str
             errors.add(name, f"this model has none: leave it out{others}")
         else:
             errors.add_unknown(name, known)
-    defaults = {name: entry.default for name, entry in entries.items()}
     return defaults | values
 
 
@@ -239,7 +242,7 @@ def _scalar(entry: Scalar, value: Any, errors: FieldErrors) -> float:  # noqa: A
 def _latents(
     graph: Graph, body: GenerateRequest, size: tuple[int, int], errors: FieldErrors
 ) -> Floats | None:
-    entries = [entry for entry in graph.inputs if isinstance(entry, Latent)]
+    entries = graph.latents
     if body.interpolate is not None and not entries:
         errors.add("interpolate", "this model has no latents: leave it out")
     if body.latents is None:

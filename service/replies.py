@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import zipfile
 from binascii import b2a_base64
 from dataclasses import dataclass, field
-from json.encoder import encode_basestring
 from typing import Any
 from urllib.parse import quote
+
+import orjson
 
 from service import __version__
 from service.images import CODEC, DEFAULT_QUALITY, MEDIA_TYPES, Pixels, encode, encode_all, grid
@@ -22,7 +22,6 @@ from service.inputs import Plan
 from service.negotiation import Form
 
 TOLD_IN_HEADERS = 256  # images; more would pass the header limits of clients and proxies
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the same pictures are the same archive
 
 
@@ -193,13 +192,11 @@ def _multipart(files: list[bytes], facts: Facts) -> tuple[bytes, str]:
 
 def _json_atom(value: int | str | None) -> bytes:
     """``_json`` without its start-up, which would cost more than a small picture's base64."""
-    if isinstance(value, int):
-        return b"%d" % value
-    return b"null" if value is None else encode_basestring(value).encode()
+    return orjson.dumps(value)
 
 
 def _json(value: Any) -> bytes:  # noqa: ANN401
-    return _ENCODER.encode(value).encode()
+    return orjson.dumps(value)
 
 
 def _header_text(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, overload
 
 import numpy as np
@@ -20,14 +20,19 @@ class Rows:
     """
 
     arrays: Mapping[str, Array]
+    _length: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        lengths = {name: len(array) for name, array in self.arrays.items()}
-        if len(set(lengths.values())) != 1:
-            raise ValueError(f"every array needs the same number of rows, got {lengths}")
+        lengths = {len(array) for array in self.arrays.values()}
+        if len(lengths) != 1:
+            raise ValueError(
+                "every array needs the same number of rows, got "
+                f"{ {name: len(array) for name, array in self.arrays.items()} }"
+            )
+        object.__setattr__(self, "_length", lengths.pop())
 
     def __len__(self) -> int:
-        return len(next(iter(self.arrays.values())))
+        return self._length
 
     @overload
     def __getitem__(self, key: str) -> Array: ...

@@ -7,7 +7,7 @@ by ``planning.plan``; here is what holds for every model. Numbers are strict: ``
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 from pydantic_core import PydanticCustomError
@@ -54,6 +54,8 @@ class ModelQuery(BaseModel):
         extra="allow", json_schema_extra={"additionalProperties": {"type": "number"}}
     )
 
+    own_scalars: ClassVar[tuple[str, ...]] = ()  # fields that are scalar inputs of a model
+
     version: Annotated[_Integer, Field(gt=0)] | None = Field(
         None, description="pins a version of the model; the default version when left out"
     )
@@ -71,9 +73,11 @@ class ModelQuery(BaseModel):
     @property
     def scalars(self) -> dict[str, Any]:
         """The values given for scalar inputs, by name, not yet checked."""
-        given = {name: getattr(self, name, None) for name in ("truncation", "strength")}
-        named = {name: value for name, value in given.items() if value is not None}
-        return dict(self.model_extra or {}) | named
+        given = dict(self.model_extra or {})
+        for name in type(self).own_scalars:
+            if (value := getattr(self, name)) is not None:
+                given[name] = value
+        return given
 
 
 class PicturesQuery(ModelQuery):
@@ -89,6 +93,8 @@ class PicturesQuery(ModelQuery):
 
 class GenerateQuery(PicturesQuery):
     """What the plain URL ``GET /generate/{model}.png`` takes."""
+
+    own_scalars = ("truncation",)
 
     truncation: Number | None = Field(
         None, description="for models that have it; GET /models/{name} tells the range"
@@ -166,6 +172,8 @@ class ReadRequest(ImageRequest):
 
 class TranslateRequest(PicturesQuery, ImageRequest):
     """What ``POST /translate`` takes. Further fields are scalar inputs of the model, by name."""
+
+    own_scalars = ("strength",)
 
     strength: Number | None = Field(
         None, description="for models that have it; GET /models/{name} tells the range"

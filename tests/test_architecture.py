@@ -24,7 +24,18 @@ LONGER = {
 }
 """What is past its budget (``file.py`` or ``file.py:function``), and the reason why it may."""
 
-THE_CONTRACT = {f"export.{name}" for name in ("bundle", "manifest", "draw", "dimension", "size")}
+THE_CONTRACT = {
+    f"export.{name}"
+    for name in (
+        "bundle",
+        "manifest",
+        "fields",
+        "origin",
+        "draw",
+        "dimension",
+        "size",
+    )
+}
 """What of ours, beside itself, the service may import."""
 
 

@@ -12,11 +12,12 @@ from fastapi import Request, Response
 from service.config import ServiceConfig
 from service.errors import UnknownModel
 from service.generate import PARSED_INLINE_BYTES, Conditions, Progress, aside, generate
-from service.middleware import cancelled_when_gone, header
+from service.middleware import WhileWanted, header
 from service.model import Model
 from service.negotiation import Form, negotiate, negotiate_numbers
 from service.parsing import parse_body, parse_query, parse_timeout, require_json
 from service.reading import Reading, read, translate
+from service.replies import Reply
 from service.routes.framework import Routes, body_of, repository_of, respond
 from service.schemas import (
     GenerateQuery,
@@ -38,8 +39,8 @@ Asked = TypeVar("Asked", bound=ImageRequest)
 routes = Routes()
 
 
-@routes.on("/generate", "POST")
-async def generate_images(request: Request) -> Response:
+@routes.answer("/generate", "POST")
+async def generate_images(request: Request) -> Reply:
     """Generate pictures. ``Accept`` is the container, ``format`` the encoding of each image."""
     scope = request.scope
     require_json(header(scope, b"content-type"), header(scope, b"content-encoding"))
@@ -64,22 +65,22 @@ async def generate_file(request: Request, file: str) -> Response:
         )
     asked = parse_query(request.query_params.multi_items())
     form = Form("image", EXTENSIONS[extension.lower()])
-    return await _generate(request, name, asked, form, plain_url=True)
+    return respond(await _generate(request, name, asked, form, plain_url=True))
 
 
 async def _generate(
     request: Request, name: str | None, asked: GenerateQuery, form: Form, *, plain_url: bool = False
-) -> Response:
+) -> Reply:
     model = _model(request, name, asked.version)
-    while_wanted = partial(cancelled_when_gone, request.receive)
+    while_wanted = partial(WhileWanted, request.receive)
     conditions = _conditions(request, form, plain_url=plain_url, while_wanted=while_wanted)
     cache = request.app.state.cache
     reply = await generate(model, asked, conditions, *_surroundings(request), cache)
-    return respond(reply)
+    return reply
 
 
-@routes.on("/translate", "POST")
-async def translate_image(request: Request) -> Response:
+@routes.answer("/translate", "POST")
+async def translate_image(request: Request) -> Reply:
     """Make pictures from a picture. ``Accept`` is the container, as for ``/generate``.
 
     The picture comes as a form (``image`` is the file, the other fields beside it), as the body
@@ -91,32 +92,32 @@ async def translate_image(request: Request) -> Response:
     form = negotiate(header(request.scope, b"accept"), upload.request.format)
     model = _model(request, upload.request.model, upload.request.version)
     conditions = _conditions(request, form)
-    async with cancelled_when_gone(request.receive):
+    async with WhileWanted(request.receive):
         cache = request.app.state.cache
         reply = await translate(model, upload, conditions, *_surroundings(request), cache)
-    return respond(reply)
+    return reply
 
 
-@routes.on("/encode", "POST")
-async def encode_image(request: Request) -> Response:
+@routes.answer("/encode", "POST")
+async def encode_image(request: Request) -> Reply:
     """Tell the vector of a picture, sent as for ``/translate``: as JSON or as an npy file."""
     return await _read(request, "encode")
 
 
-@routes.on("/score", "POST")
-async def score_image(request: Request) -> Response:
+@routes.answer("/score", "POST")
+async def score_image(request: Request) -> Reply:
     """Tell the score of a picture, sent as for ``/translate``."""
     return await _read(request, "score")
 
 
-async def _read(request: Request, task: Reading) -> Response:
+async def _read(request: Request, task: Reading) -> Reply:
     upload = await _upload(request, ReadRequest)
     form = negotiate_numbers(header(request.scope, b"accept"), array=task == "encode")
     model = _model(request, upload.request.model, upload.request.version)
     conditions = _conditions(request, form)
-    async with cancelled_when_gone(request.receive):
+    async with WhileWanted(request.receive):
         reply = await read(task, model, upload, conditions, *_surroundings(request))
-    return respond(reply)
+    return reply
 
 
 async def _upload(request: Request, schema: type[Asked]) -> Upload[Asked]:

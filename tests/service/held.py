@@ -83,6 +83,7 @@ class Hold:
         self.released = threading.Event()
         [engine] = model.engines.values()
         [session] = engine._sessions.values()
+        session._inline = False  # type: ignore[attr-defined]  # so that only its thread waits
         session.observe = self.wait
 
     def wait(self, rows: int, padding_rows: int, seconds: float) -> None:

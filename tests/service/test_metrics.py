@@ -17,14 +17,12 @@ from service.metrics import SECONDS, Metrics
 def used() -> Metrics:
     """Every series with a sample."""
     metrics = Metrics()
-    metrics.requests.labels("/generate", "tiny", "200").inc()
-    metrics.request_seconds.labels("/generate", "tiny").observe(0.01)
-    metrics.observe_phase("queue", "tiny", 0.001)
+    metrics.observe_request("/generate", "tiny", 200, 0.01, {"queue": 0.001}, 1)
     metrics.images.labels("tiny").inc(3)
     metrics.refuse("queue_full")
     metrics.look_up("hit")
     metrics.cancellations.inc()
-    metrics.observe_batch("tiny", 3, 1, 0.002)
+    metrics.observe_batch("tiny")(3, 1, 0.002)
     metrics.failed_batches.labels("tiny").inc()
     metrics.cost_ratio.labels("tiny").observe(1.1)
     metrics.withdrawn_rows.labels("tiny").inc(2)

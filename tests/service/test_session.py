@@ -69,6 +69,31 @@ async def test_each_part_gets_its_own_rows(tiny: Bundle) -> None:
     await session.close()
 
 
+async def test_short_runs_keep_the_event_loop_and_long_ones_leave_it(tiny: Bundle) -> None:
+    session = opened(tiny)
+    threads: list[int] = []
+    session.observe = lambda *_: threads.append(threading.get_ident())
+    rows = random_rows(2)
+    await session.run([rows])  # nobody knows yet what it takes
+    session._seconds = dict.fromkeys(session._seconds, 1e-4)
+    await session.run([rows])
+    session._seconds = dict.fromkeys(session._seconds, 1.0)
+    await session.run([rows])
+    here = threading.get_ident()
+    assert [ident == here for ident in threads] == [False, True, False]
+    await session.close()
+
+
+async def test_several_lanes_never_run_on_the_event_loop(tiny: Bundle) -> None:
+    session = opened(tiny, lanes=2)
+    threads: list[int] = []
+    session.observe = lambda *_: threads.append(threading.get_ident())
+    for _ in range(3):
+        await session.run([random_rows(2)])
+    assert threading.get_ident() not in threads
+    await session.close()
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", ["tiny", "convolution"])
 async def test_one_seed_is_one_picture_alone_and_in_any_batch(
