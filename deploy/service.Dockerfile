@@ -5,6 +5,7 @@ ARG RUNTIME=cpu
 WORKDIR /build
 RUN python -m venv --without-pip /opt/ganymede
 # What it depends on changes seldom: a layer of its own, made from pyproject.toml and nothing else.
+# onnxruntime-gpu is of the version at which onnxruntime is pinned.
 COPY pyproject.toml constraints.txt ./
 RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 print('\n'.join(project['dependencies'] + project['optional-dependencies']['$RUNTIME']))" > requirements.txt \
