@@ -151,9 +151,12 @@ def test_more_than_the_queue_holds(tmp_path: Path, models: Path) -> None:
 
 
 def test_deadlines_out_of_reach(tmp_path: Path, models: Path) -> None:
+    right = 'sum(rate(ganymede_cost_ratio_bucket{le="2.0"}[3s]))'
+    learnt = f"{right} / sum(rate(ganymede_cost_ratio_count[3s])) > 0.9"
     with watched(tmp_path, models, *PATIENT, **ONE_AT_A_TIME) as stack:
         turns = turns_for(stack, 0.1)
         with stack.load(8, turns=turns):
+            eventually(lambda: [] if stack.ask(learnt) else ["what a run costs is not known yet"])
             eventually(lambda: [] if stack.ask("ganymede_queue_rows > 4") else ["no queue yet"])
             with stack.load(1, turns=turns, timeout_s=0.02):
                 stack.fires("GanymedeRefusals")
