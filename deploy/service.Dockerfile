@@ -1,11 +1,15 @@
-# The service with its starter model, for the CPU. No torch: `docker build -f deploy/service.Dockerfile .`
+# The service with its starter model; no torch. `docker build -f deploy/service.Dockerfile .` is for the
+# CPU; `--build-arg RUNTIME=gpu` brings CUDA's libraries (gigabytes), and needs NVIDIA's container toolkit.
 FROM python:3.11.15-slim-bookworm AS build
+ARG RUNTIME=cpu
 WORKDIR /build
 RUN python -m venv --without-pip /opt/ganymede
 # What it depends on changes seldom: a layer of its own, made from pyproject.toml and nothing else.
+# onnxruntime-gpu is of the version at which onnxruntime is pinned.
 COPY pyproject.toml constraints.txt ./
 RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-print('\n'.join(project['dependencies'] + project['optional-dependencies']['cpu']))" > requirements.txt \
+print('\n'.join(project['dependencies'] + project['optional-dependencies']['$RUNTIME']))" > requirements.txt \
+    && sed -i 's/^\(onnxruntime\)\(==.*\)/&\n\1-gpu\2/' constraints.txt \
     && python -m pip --python /opt/ganymede/bin/python install --no-cache-dir --disable-pip-version-check \
         --constraint constraints.txt --requirement requirements.txt
 COPY . .

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-DATASOURCE = {"type": "prometheus", "uid": "prometheus"}
+PROVISIONED = "prometheus"  # in provisioning/datasources
+DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 COLUMNS = 24
 HEIGHT = 8
 
@@ -24,6 +25,8 @@ class Panel:
         width: in 24ths of the page.
         stacked: whether the lines add up to something.
         red_from: a value from which the panel turns red.
+        green_from: a value below which the panel is red.
+        lowest: of the axis.
     """
 
     title: str
@@ -34,6 +37,8 @@ class Panel:
     width: int = 8
     stacked: bool = False
     red_from: float | None = None
+    green_from: float | None = None
+    lowest: float | None = 0
 
 
 def target(index: int, legend: str, expr: str, kind: str) -> dict[str, Any]:
@@ -45,14 +50,18 @@ def target(index: int, legend: str, expr: str, kind: str) -> dict[str, Any]:
 
 def defaults(panel: Panel) -> dict[str, Any]:
     """How the values of a panel are drawn."""
-    steps: list[dict[str, Any]] = [{"color": "green", "value": None}]
+    first = "green" if panel.green_from is None else "red"
+    steps: list[dict[str, Any]] = [{"color": first, "value": None}]
+    if panel.green_from is not None:
+        steps.append({"color": "green", "value": panel.green_from})
     if panel.red_from is not None:
         steps.append({"color": "red", "value": panel.red_from})
     made: dict[str, Any] = {
         "unit": panel.unit,
-        "min": 0,
         "thresholds": {"mode": "absolute", "steps": steps},
     }
+    if panel.lowest is not None:
+        made["min"] = panel.lowest
     if panel.kind == "timeseries":
         made["custom"] = {
             "fillOpacity": 25 if panel.stacked else 0,
@@ -64,7 +73,7 @@ def defaults(panel: Panel) -> dict[str, Any]:
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "timeseries": {"legend": {"displayMode": "list", "placement": "bottom", "showLegend": True}},
-    "stat": {"reduceOptions": {"calcs": ["lastNotNull"]}, "colorMode": "none", "textMode": "auto"},
+    "stat": {"reduceOptions": {"calcs": ["lastNotNull"]}, "colorMode": "value", "textMode": "auto"},
     "heatmap": {"calculate": False, "yAxis": {"axisLabel": "rows, up to"}},
 }
 

@@ -9,28 +9,24 @@ the Prometheus that scraped the service.
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
-from tests.deploy.dashboards import ROOT, panels
+from tests.acceptance.asking import empty_panels, eventually, free_port, numbers, query_path
+from tests.deploy.dashboards import ROOT
 from tests.tiny import tiny_bundle
 
 pytestmark = pytest.mark.acceptance
 
-WITHIN_S = 120
 FETCH = """
 import sys, urllib.error, urllib.request
 url, body = sys.argv[1:]
@@ -83,11 +79,8 @@ class Stack:
 
     def ask(self, query: str) -> list[float]:
         """Return the values that Prometheus has for a query just now, numbers only."""
-        status, content = self.fetch(self.prometheus_port, f"/api/v1/query?query={quote(query)}")
-        if status != 200:
-            return []
-        values = [float(series["value"][1]) for series in json.loads(content)["data"]["result"]]
-        return [value for value in values if not math.isnan(value)]
+        status, content = self.fetch(self.prometheus_port, query_path(query))
+        return numbers(content) if status == 200 else []
 
 
 def run(command: list[str], folder: Path, environment: dict[str, str] | None = None) -> str:
@@ -102,21 +95,6 @@ def run(command: list[str], folder: Path, environment: dict[str, str] | None = N
     )
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
     return done.stdout
-
-
-def eventually(wrong: Callable[[], list[str]]) -> None:
-    """Ask what is wrong until nothing is."""
-    until_s = time.monotonic() + WITHIN_S
-    while found := wrong():
-        assert time.monotonic() < until_s, f"after {WITHIN_S} s still: {found}"
-        time.sleep(1)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def docker() -> str | None:
@@ -187,17 +165,11 @@ def test_prometheus_scrapes_the_service(stack: Stack) -> None:
     eventually(lambda: [] if stack.ask('up{job="ganymede"}') == [1.0] else ["up is not 1"])
 
 
-def has_data(stack: Stack, panel: dict[str, Any]) -> bool:
-    """Tell whether any query of a panel has a number to show."""
-    queries = [target["expr"].replace("$__rate_interval", "1m") for target in panel["targets"]]
-    return any(stack.ask(query) for query in queries)
-
-
 def test_every_panel_shows_data(stack: Stack) -> None:
-    def empty_panels() -> list[str]:
+    def empty() -> list[str]:
         for model in ("fashion", "tiny"):
             stack.generate(model=model, num_images=3)
         assert stack.generate(model="nobody")[0] == 404
-        return [panel["title"] for panel in panels() if not has_data(stack, panel)]
+        return empty_panels(stack.ask)
 
-    eventually(empty_panels)
+    eventually(empty)

@@ -21,12 +21,23 @@ def panels() -> list[dict[str, Any]]:
     return [panel for each in dashboards() for panel in each["panels"] if panel.get("targets")]
 
 
-def queries(window: str = "1m") -> dict[str, str]:
-    """Return title/legend -> PromQL, with the window that Grafana would fill in."""
+def with_windows(expr: str) -> str:
+    """Return a query with what Grafana would fill in: its windows, and all of each variable."""
+    for name, value in {
+        "$__rate_interval": "1m",
+        "$__range": "15m",
+        "$model": ".*",
+        "$version": ".*",
+        "$instance": ".*",
+    }.items():
+        expr = expr.replace(name, value)
+    return expr
+
+
+def queries() -> dict[str, str]:
+    """Return title/legend -> PromQL."""
     return {
-        f"{panel['title']} / {target['legendFormat']}": target["expr"].replace(
-            "$__rate_interval", window
-        )
+        f"{panel['title']} / {target['legendFormat']}": with_windows(target["expr"])
         for panel in panels()
         for target in panel["targets"]
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,26 @@ from service.config import ServiceConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "deploy" / "service.Dockerfile").read_text(encoding="utf-8")
+TRAINING = (ROOT / "deploy" / "training.Dockerfile").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+WITH_GPU: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose.gpu.yml").read_text("utf-8"))
+STAYING = [name for name, service in SERVICES.items() if "profiles" not in service]
 
 
 def test_images_are_pinned() -> None:
     images = [service["image"] for service in SERVICES.values()]
-    images += re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    images += re.findall(r"^FROM (\S+)", DOCKERFILE + TRAINING, re.MULTILINE)
+    images += [service["image"] for service in WITH_GPU["services"].values()]
     assert [image for image in images if not re.search(r":v?\d+\.\d+\.\d+", image)] == []
 
 
-def test_service_image_is_of_this_release() -> None:
-    assert f'org.opencontainers.image.version="{__version__}"' in DOCKERFILE
+def test_images_are_of_this_release() -> None:
+    for text in (DOCKERFILE, TRAINING):
+        assert f'org.opencontainers.image.version="{__version__}"' in text
     assert SERVICES["service"]["image"] == f"ganymede/service:{__version__}"
+    assert SERVICES["train"]["image"] == f"ganymede/training:{__version__}"
+    assert WITH_GPU["services"]["service"]["image"] == f"ganymede/service-gpu:{__version__}"
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -36,8 +44,35 @@ def test_containers_have_no_more_rights_than_they_need(name: str) -> None:
     service = SERVICES[name]
     assert service["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in service["security_opt"]
-    assert service["restart"] == "unless-stopped"
-    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+
+
+@pytest.mark.parametrize("name", STAYING)
+def test_what_stays_is_restarted_and_bounded(name: str) -> None:
+    assert SERVICES[name]["restart"] == "unless-stopped"
+    assert re.fullmatch(r"\d+g", SERVICES[name]["deploy"]["resources"]["limits"]["memory"])
+
+
+def test_override_changes_what_the_dockerfile_knows() -> None:
+    [(name, service)] = WITH_GPU["services"].items()
+    assert name in SERVICES
+    for argument, value in service["build"]["args"].items():
+        assert re.search(rf"^ARG {argument}=", DOCKERFILE, re.MULTILINE)
+        assert value in {"cpu", "gpu"}
+    [device] = service["deploy"]["resources"]["reservations"]["devices"]
+    assert device["capabilities"] == ["gpu"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert {"cpu", "gpu"} <= extras["optional-dependencies"].keys()
+
+
+def test_training_image_holds_what_training_needs() -> None:
+    assert set(re.findall(r"extras\['(\w+)'\]", TRAINING)) == {"train", "export", "cpu"}
+    assert re.search(r"^USER 10001:10001$", TRAINING, re.MULTILINE)
+    mounts = {mount.split(":")[1] for mount in SERVICES["train"]["volumes"]}
+    made = re.findall(r"mkdir -p (.*) \\", TRAINING)[0].split()
+    assert mounts == set(made)
+    presets = {path.stem for path in (ROOT / "training" / "presets").glob("*.yaml")}
+    assert SERVICES["train"]["environment"]["PRESET"].split(":-")[1].rstrip("}") in presets
 
 
 def test_service_runs_as_a_plain_user_on_a_read_only_root() -> None:
@@ -50,7 +85,9 @@ def test_settings_given_to_the_service_exist() -> None:
     known = {f"GANYMEDE_{name.upper()}" for name in ServiceConfig.model_fields}
     given = set(re.findall(r"^\s+(GANYMEDE_\w+)=", DOCKERFILE, re.MULTILINE))
     assert {"GANYMEDE_HOST", "GANYMEDE_MODELS"} <= given
-    assert given | set(SERVICES["service"]["environment"]) <= known
+    given |= set(SERVICES["service"]["environment"])
+    given |= set(WITH_GPU["services"]["service"]["environment"])
+    assert given <= known
 
 
 def test_stopping_waits_for_the_drain() -> None:

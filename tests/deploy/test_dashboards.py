@@ -14,21 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from service.metrics import Metrics
-from tests.deploy.dashboards import DASHBOARDS, ROOT, dashboards, panels, queries
-
-# What Prometheus adds: a series, labels, and the label of a bucket.
-OF_PROMETHEUS = {"job", "instance", "le"}
-
-
-def series() -> dict[str, set[str]]:
-    """Return every series that the service exposes, with the labels that it may carry."""
-    found = {"up": OF_PROMETHEUS}
-    for collector, names in Metrics().registry._collector_to_names.items():
-        labels = set(getattr(collector, "_labelnames", ()))
-        samples = [sample.name for family in collector.collect() for sample in family.samples]
-        found |= {name: labels | OF_PROMETHEUS for name in [*names, *samples]}
-    return found
+from service.config import ServiceConfig
+from tests.deploy.dashboards import DASHBOARDS, ROOT, dashboards, panels, queries, with_windows
+from tests.deploy.exposition import faults
 
 
 def test_dashboards_are_as_build_makes_them(tmp_path: Path) -> None:
@@ -41,17 +29,7 @@ def test_dashboards_are_as_build_makes_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", queries())
 def test_query_names_series_and_labels_that_exist(name: str) -> None:
-    query, known = queries()[name], series()
-    plain = re.sub(r'"[^"]*"', '""', query)
-    named = set(re.findall(r"\b(?:ganymede|process|python)_\w+\b|\bup\b", plain))
-    assert named, "asks for nothing of the service"
-    assert named <= known.keys()
-    for part in re.split(r"\bscalar\(", plain):  # a scalar has no labels, so that they may differ
-        labels = set(re.findall(r"\b(\w+)\s*[=!]~?\s*\"", part))
-        for group in re.findall(r"\bby \(([^)]*)\)", part):
-            labels |= {label.strip() for label in group.split(",")}
-        asked = {each for each in named if re.search(rf"\b{each}\b", part)}
-        assert all(labels <= known[each] for each in asked), labels
+    assert faults(queries()[name]) == []
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
@@ -96,10 +74,54 @@ def test_layout_is_sound(dashboard: dict[str, Any]) -> None:
         assert len(references) == len(set(references))
 
 
-def test_datasource_is_the_provisioned_one() -> None:
+def variables(dashboard: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the variables of a dashboard by name."""
+    return {each["name"]: each for each in dashboard["templating"]["list"]}
+
+
+@pytest.mark.parametrize("dashboard", dashboards(), ids=lambda each: str(each["uid"]))
+def test_datasource_is_the_provisioned_one(dashboard: dict[str, Any]) -> None:
     folder = ROOT / "deploy" / "grafana" / "provisioning" / "datasources"
     provisioned = yaml.safe_load((folder / "prometheus.yml").read_text("utf-8"))["datasources"]
-    uids = {source["uid"] for source in provisioned}
+    chosen = variables(dashboard)["datasource"]["current"]
+    assert chosen in [{"text": each["name"], "value": each["uid"]} for each in provisioned]
     used = {panel["datasource"]["uid"] for panel in panels()}
     used |= {target["datasource"]["uid"] for panel in panels() for target in panel["targets"]}
-    assert used <= uids
+    used |= {each["datasource"]["uid"] for each in dashboard["annotations"]["list"]}
+    assert used == {"${datasource}"}
+
+
+@pytest.mark.parametrize("dashboard", dashboards(), ids=lambda each: str(each["uid"]))
+def test_variables_are_used_and_ask_for_labels_that_exist(dashboard: dict[str, Any]) -> None:
+    known = variables(dashboard)
+    assert list(known) == ["datasource", "model", "version", "instance"]
+    used = set(re.findall(r"\$\{?(\w+)", json.dumps(dashboard["panels"])))
+    assert used - {"__rate_interval"} == known.keys()
+    for name in ("model", "version", "instance"):
+        query = with_windows(known[name]["query"]["query"])
+        match = re.fullmatch(r"label_values\((.*), (\w+)\)", query)
+        assert match
+        assert faults(f"count by ({match[2]}) ({match[1]})") == []
+
+
+@pytest.mark.parametrize("dashboard", dashboards(), ids=lambda each: str(each["uid"]))
+def test_alerts_are_marked_where_they_fired(dashboard: dict[str, Any]) -> None:
+    [marks] = dashboard["annotations"]["list"]
+    assert faults(marks["expr"]) == []
+    assert "ALERTS" in marks["expr"]
+
+
+def test_every_panel_has_a_unit() -> None:
+    units = {panel["title"]: panel["fieldConfig"]["defaults"]["unit"] for panel in panels()}
+    assert set(units.values()) == {"short", "s", "reqps", "percentunit", "bytes"}
+
+
+def test_runbook_names_panels_and_settings_that_exist() -> None:
+    runbook = (ROOT / "deploy" / "RUNBOOK.md").read_text("utf-8")
+    text = re.sub(r"`[^`]*`", "", runbook)
+    titles = {panel["title"] for panel in panels()}
+    named = set(re.findall(r'"([A-Z][\w ]+)"', text)) - {"Ganymede"}
+    assert named
+    assert named <= titles
+    settings = {f"GANYMEDE_{name.upper()}" for name in ServiceConfig.model_fields}
+    assert set(re.findall(r"GANYMEDE_\w+", runbook)) <= settings
