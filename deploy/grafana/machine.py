@@ -128,6 +128,27 @@ PROCESS = (
         unit="bytes",
     ),
     Panel(
+        "Event loop",
+        "How late the event loop wakes up, the worst worker's too. Above some milliseconds: the "
+        "machine is short of processor time, or something holds the loop up.",
+        {
+            "p50": quantile(0.5, "ganymede_event_loop_lag_seconds", where=INSTANCE),
+            "p99": quantile(0.99, "ganymede_event_loop_lag_seconds", where=INSTANCE),
+        },
+        unit="s",
+        red_from=0.1,
+    ),
+    Panel(
+        "Workers",
+        "Processes that answer requests, and how many of them were started anew in an hour because "
+        "one had ended: the log says why.",
+        {
+            "{{instance}}": f"sum by (instance) (ganymede_workers{{{INSTANCE}}})",
+            "{{instance}} restarts": "sum by (instance) "
+            f"(increase(ganymede_worker_restarts_total{{{INSTANCE}}}[1h]))",
+        },
+    ),
+    Panel(
         "Replies kept",
         "The cache of replies, and the most that it may hold (GANYMEDE_CACHE_BYTES).",
         {

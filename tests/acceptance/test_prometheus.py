@@ -6,7 +6,9 @@ other; where one thing is the other's consequence, both.
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -27,7 +29,7 @@ pytestmark = [
 ]
 
 PATIENT = ("--latency-s", "32.768")  # where slowness is not what is tried
-ONE_AT_A_TIME = {"max_batch_rows": "1", "lanes": "1", "max_images": "1"}
+ONE_AT_A_TIME = {"workers": "1", "max_batch_rows": "1", "lanes": "1", "max_images": "1"}
 
 
 @pytest.fixture
@@ -161,6 +163,16 @@ def test_deadlines_out_of_reach(tmp_path: Path, models: Path) -> None:
             eventually(lambda: [] if stack.ask("ganymede_queue_rows > 4") else ["no queue yet"])
             with stack.load(1, turns=turns, timeout_s=0.02):
                 stack.fires("GanymedeRefusals")
+
+
+def test_workers_that_end_again_and_again(tmp_path: Path, models: Path) -> None:
+    with watched(tmp_path, models, *PATIENT, workers="4") as stack:
+        eventually(lambda: [] if stack.ask("ganymede_workers == 4") else ["not all serve yet"])
+        pid = stack.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for child in children[-3:]:  # the first goes on
+            os.kill(int(child), signal.SIGKILL)
+        stack.fires("GanymedeWorkersRestart")
 
 
 def test_memory_that_grows(growing: Watched) -> None:
