@@ -200,7 +200,9 @@ async def show_ready(request: Request) -> Response:
 @routes.on("/metrics")
 async def show_metrics(request: Request) -> Response:
     """Every series, for Prometheus."""
-    body, content_type = request.app.state.metrics.expose(request.headers.get("accept", ""))
+    metrics: Metrics = request.app.state.metrics
+    accept = request.headers.get("accept", "")
+    body, content_type = await asyncio.to_thread(metrics.expose, accept)
     return Response(body, headers={"Content-Type": content_type})
 
 

@@ -214,8 +214,10 @@ class _Queue:
 
     def oldest(self) -> float | None:
         """When the item came that has waited for longest; looks at all of them."""
-        rings = [ring for by_key in self._rings.values() for ring in by_key.values()]
-        return min((item.arrived for ring in rings for item in ring.values()), default=None)
+        # Copied before it is looked at, in case another thread asks.
+        rings = [ring for by_key in self._rings.values() for ring in list(by_key.values())]
+        items = [item for ring in rings for item in list(ring.values())]
+        return min((item.arrived for item in items), default=None)
 
     def take(self, max_rows: int, now: float) -> list[_Part]:
         """The next batch, when anything waits; empty if all whose turn it was had expired."""

@@ -16,7 +16,7 @@ from itertools import count
 from time import perf_counter
 from typing import Any
 
-from service.errors import NotReady, RequestTimeout, TooLarge
+from service.errors import NotReady, RequestTimeout, ServiceError, TooLarge
 from service.logs import Line
 from service.making import Progress
 from service.metrics import Metrics
@@ -83,10 +83,16 @@ class Observe:
             await asyncio.sleep(0)  # the reply leaves first, then it is told of
         except ClientGone:
             status = CLIENT_GONE
+        except ServiceError as error:  # of a stream: its connection closes before its end
+            refuse(error, request_id, self._metrics)
+            logger.warning("a reply broke off: %s", error.detail, extra={"request_id": request_id})
+            status = error.status
         except asyncio.CancelledError:
             if status:
                 raise
-            await send_reply(observed, refuse(_stopped(), request_id, self._metrics))
+            detail = "the service stopped before it could answer: ask again"
+            stopped = NotReady(detail, retry_after_s=STOPPED_RETRY_AFTER_S)
+            await send_reply(observed, refuse(stopped, request_id, self._metrics))
         except Exception:
             logger.exception("unexpected failure", extra={"request_id": request_id})
             if status:
@@ -106,12 +112,6 @@ class Observe:
         )
         if access.isEnabledFor(logging.INFO):
             access.handle(Line(access.name, "request", _told(scope, status, sent_bytes, seconds)))
-
-
-def _stopped() -> NotReady:
-    return NotReady(
-        "the service stopped before it could answer: ask again", retry_after_s=STOPPED_RETRY_AFTER_S
-    )
 
 
 def _told(scope: Scope, status: int, sent_bytes: int, seconds: float) -> dict[str, Any]:

@@ -111,7 +111,7 @@ class OrtSession:
         else:
             self._infer = partial(session.run, self._names)
         # Several lanes run at once only in threads, and a device may keep any run waiting.
-        self._inline = lanes == 1 and not bound
+        self._inline, self._in_threads = lanes == 1 and not bound, 0
         self._seconds: dict[int, float] = {}  # of the runs so far, by the elements of their inputs
         self._threads = ThreadPoolExecutor(lanes, f"onnxruntime {path.parent}")
 
@@ -130,7 +130,11 @@ class OrtSession:
             outputs = self._run(batch, rows)
         else:
             loop = asyncio.get_running_loop()
-            outputs = await loop.run_in_executor(self._threads, self._run, batch, rows)
+            self._in_threads += 1
+            try:
+                outputs = await loop.run_in_executor(self._threads, self._run, batch, rows)
+            finally:
+                self._in_threads -= 1
         if len(parts) == 1 and not padding:
             return [outputs]
         ends = accumulate((len(part) for part in parts), initial=0)
@@ -149,7 +153,7 @@ class OrtSession:
 
     def _is_short(self, batch: Rows) -> bool:
         """Whether as much work is likely to be over before a thread would have begun it."""
-        if not self._inline or self._infer is None:
+        if not self._inline or self._infer is None or self._in_threads:
             return False
         if len(self._seconds) > _KEPT_SHAPES * len(self.bucket_rows):
             self._seconds.clear()
