@@ -169,42 +169,6 @@ class UnderRootPath:
         await self._application(scope, receive, send)
 
 
-class LimitBody:
-    """Refuses a body that is too large: by its Content-Length unread, else as soon as it shows."""
-
-    def __init__(self, application: Application, limit_bytes: int, metrics: Metrics) -> None:
-        self._application = application
-        self._limit_bytes = limit_bytes
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI says."""
-        if scope["type"] != "http":
-            await self._application(scope, receive, send)
-            return
-        declared = (header(scope, b"content-length") or "").lstrip("0")
-        digits = len(str(self._limit_bytes))  # int() of what a client sends has a limit of its own
-        if declared.isdecimal() and (len(declared), declared) > (digits, str(self._limit_bytes)):
-            reply = refuse(self._refusal(), scope["request_id"], self._metrics)
-            await send_reply(send, reply)
-            return
-        read_bytes = 0
-
-        async def limited() -> Message:
-            nonlocal read_bytes
-            message = await receive()
-            read_bytes += len(message.get("body", b""))
-            if read_bytes > self._limit_bytes:
-                raise self._refusal()
-            return message
-
-        await self._application(scope, limited, send)
-
-    def _refusal(self) -> TooLarge:
-        limit = self._limit_bytes
-        return TooLarge(f"the body is larger than {limit} bytes: send less", limit_bytes=limit)
-
-
 async def send_reply(send: Send, reply: Reply) -> None:
     """Send a whole reply, without a web framework."""
     body = reply.body or b""
