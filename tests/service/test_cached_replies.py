@@ -224,6 +224,8 @@ class OneModel:
     def models(self) -> list[Model]:
         return []
 
+    def require_started(self) -> None: ...
+
     def get(self, *_: object) -> HeldModel:
         return self._model
 
