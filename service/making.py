@@ -42,6 +42,7 @@ class Progress:
     start: float = field(default_factory=perf_counter)
     phases_s: dict[Phase, float] = field(default_factory=dict)
     cache: CacheResult | None = None  # how a reply that was not made for this request was found
+    broke_off: int = 0  # the status that a reply would have had, which failed half sent
 
 
 @dataclass(frozen=True)

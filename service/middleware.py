@@ -94,6 +94,7 @@ class Observe:
             detail = f"an unexpected failure, logged under {request_id}: tell who runs the service"
             await send_reply(observed, plain_problem(500, "Internal error", detail, request_id))
         finally:
+            status = scope["progress"].broke_off or status
             self._record(scope, status, sent_bytes, (ended or perf_counter()) - start)
 
     def _record(self, scope: Scope, status: int, sent_bytes: int, seconds: float) -> None:

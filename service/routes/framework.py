@@ -119,8 +119,14 @@ class Shortcut:
         if reply.rest is None:
             await send_reply(send, reply)
             return
-        async with WhileWanted(receive):
-            await send_stream(send, reply, reply.rest)
+        try:
+            async with WhileWanted(receive):
+                await send_stream(send, reply, reply.rest)
+        except ServiceError as error:
+            # Half of it is gone. It is left unfinished, so that the server closes the connection:
+            # nothing else can tell the client.
+            refusal(scope, error)
+            scope["progress"].broke_off = error.status
 
 
 def refusal(scope: Scope, error: ServiceError) -> Reply:
