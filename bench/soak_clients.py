@@ -24,6 +24,7 @@ PAUSE_S = 0.02  # between two requests of a client, at most
 PIECE_PAUSE_S = 0.1
 CLOSES = 0.03  # share of requests after which the connection is closed, to meet another worker
 MANY_IMAGES = 48
+INCOMPLETE = "incomplete chunked read"  # as httpx says it
 DTYPES = {"UINT8": "u1", "FP32": "<f4"}
 
 
@@ -76,7 +77,10 @@ async def ask(world: World, client: httpx.AsyncClient, wish: Wish) -> None:
     try:
         reply = await client.request(wish.method, wish.path, headers=headers, content=content)
     except httpx.TransportError as error:
-        ledger.lose(name, wish.kind, repr(error), wish.images)
+        if wish.may_break_off and INCOMPLETE in str(error):
+            ledger.break_off(name, wish.kind)
+        else:
+            ledger.lose(name, wish.kind, repr(error), wish.images)
         return
     if reply.status_code == STOPPED:
         ledger.lose(name, wish.kind, reply.text, wish.images)

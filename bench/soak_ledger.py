@@ -39,6 +39,7 @@ class Ledger:
     near_kill: set[str] = field(default_factory=set)
     kinds: Counter[tuple[str, int]] = field(default_factory=Counter)
     judged: int = 0
+    broken_off: int = 0
     images: int = 0
     unsure_images: int = 0  # of requests that a kill may have kept from being counted
     vanished: dict[str, str] = field(default_factory=dict)
@@ -74,6 +75,11 @@ class Ledger:
         begun_s = self._underway.pop(name)
         self.lost.append(Lost(name, kind, why, begun_s, time.monotonic()))
         self.unsure_images += images
+
+    def break_off(self, name: str, kind: str) -> None:
+        """Its deadline passed when half of the reply was sent: it ends, as by no other end."""
+        self.vanish(name, kind)
+        self.broken_off += 1
 
     def vanish(self, name: str, kind: str) -> None:
         """The client went away without looking for an answer."""

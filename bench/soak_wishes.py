@@ -56,6 +56,12 @@ class Wish:
     pieces: int = 1
 
     @property
+    def may_break_off(self) -> bool:
+        """Whether its deadline may pass when half of its reply was sent."""
+        streamed = self.asked is not None and self.asked.form.container == "multipart"
+        return streamed and 504 in self.statuses
+
+    @property
     def images(self) -> int:
         """How many pictures a good answer has, as the service counts them."""
         if self.asked is None or self.reply in ("empty", "numbers"):
