@@ -194,9 +194,11 @@ def main(
     """Soak the service in everything at once, and check that all adds up."""
     result = Result("soak", seconds=seconds, seed=seed, clients=clients)
     with tempfile.TemporaryDirectory() as scratch, shown() as progress:
-        done = soak(Path(scratch), seconds, seed, clients, progress)
-        if keep is not None:
-            shutil.copyfile(Path(scratch) / "log", keep)
+        try:
+            done = soak(Path(scratch), seconds, seed, clients, progress)
+        finally:
+            if keep is not None:
+                shutil.copyfile(Path(scratch) / "log", keep)
     complete = done.seconds >= seconds
     if not complete:
         print(f"interrupted after {done.seconds:.0f} s", file=sys.stderr)

@@ -126,8 +126,10 @@ async def _learn(world: World, client: httpx.AsyncClient) -> bool:
     except httpx.TransportError as error:
         world.ledger.lose(name, "change", repr(error))
         return False
-    world.ledger.end(name, "what serves", reply.status_code)
-    [told] = [each for each in reply.json()["models"] if each["name"] == PICTURES]
+    told = {each["name"]: each for each in reply.json().get("models", ())}.get(PICTURES)
+    world.ledger.end(name, "what serves" if told else "nothing serves yet", reply.status_code)
+    if told is None:  # a worker that has not looked into the folders yet
+        return False
     serves = [each for each in told["versions"] if each["state"] == "serving"]
     world.serving.versions = frozenset(each["version"] for each in serves)
     [world.serving.default] = [each["version"] for each in serves if each["default"]]
