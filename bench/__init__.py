@@ -13,5 +13,6 @@ the second. The third is a table of contenders (``servers.py``, ``rivals.py``, `
 under loads (``loads.py``, by ``wrk.py`` and ``h2load.py``) on models (``random_models.py``), taken
 in turn (``rounds.py``) and judged (``verdicts.py``); the other servers' programs are in ``peers/``,
 and run in environments of their own (``environments.py``). The fourth is all that begins with
-``soak``: what is served, asked, done to it and seen of it, and what must then hold. Published figures are in RESULTS.md.
+``soak``: what is served, asked, done to it and seen of it, and what must then hold. Published
+figures are in RESULTS.md.
 """
