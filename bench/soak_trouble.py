@@ -31,28 +31,26 @@ def worker_pids(server: int, root: Path = Path("/proc")) -> list[int]:
 
 
 async def kill_workers(world: World, server: int, every_s: float, kills: int) -> None:
-    """Kill one worker after another, each when all serve."""
+    """Kill one worker after another, each when all serve: else the last that does is killed."""
     whole = len(worker_pids(server))
     for _ in range(kills):
         if await _ends_within(world.over, every_s):
             return
-        pids = worker_pids(server)
-        if len(pids) < max(2, whole):
-            continue
-        world.ledger.kill()
-        os.kill(world.chance.choice(pids), signal.SIGKILL)
         while not await _is_whole(world, whole):
             if await _ends_within(world.over, LOOK_EVERY_S):
                 return
+        world.ledger.kill()
+        os.kill(world.chance.choice(worker_pids(server)), signal.SIGKILL)
 
 
 async def _is_whole(world: World, workers: int) -> bool:
+    """Whether all serve; one that still loads is not ready, and so not all are."""
     async with world.client() as client:
         try:
             text = (await client.get("/metrics")).text
         except httpx.TransportError:
             return False
-    return f"ganymede_workers {float(workers)}" in text
+    return {f"ganymede_workers {float(workers)}", "ganymede_ready 1.0"} <= set(text.splitlines())
 
 
 async def _ends_within(over: asyncio.Event, seconds: float) -> bool:
