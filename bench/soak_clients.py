@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -188,11 +189,12 @@ async def rude(world: World) -> None:
         _vanish_in_body, _vanish_at_once, _vanish_in_reply, _send_too_much, _send_garbage,
     )  # fmt: skip
     while not world.over.is_set():
+        begun_s = time.monotonic()
         try:
             async with asyncio.timeout(PATIENCE_S):
                 await world.chance.choice(kinds)(world)
         except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-            if not world.ledger.kills_s:
+            if not world.ledger.killed_during(begun_s, time.monotonic()):
                 world.ledger.object(f"a client that does not behave found {error!r}")
         await asyncio.sleep(5 * world.chance.random() * PAUSE_S)
 
