@@ -10,7 +10,7 @@ from bench.soak_ledger import Ledger
 from bench.soak_watch import Counters, Log, Memory
 
 GROWTH = 0.03  # of memory over the last two thirds, beyond two standard errors
-WATCHED_S = 180.0  # of memory, at least: sooner, workers still fill what they keep
+WATCHED_S = 300.0  # of memory, at least: sooner, workers still fill what they keep
 OUR_OWN = frozenset({"/metrics", "/health/ready"})  # asked beside the clients, and not counted
 GONE = 499
 UNFINISHED = "ASGI callable returned without completing"  # uvicorn, of replies that broke off
