@@ -83,7 +83,7 @@ class Observe:
             await asyncio.sleep(0)  # the reply leaves first, then it is told of
         except ClientGone:
             status = CLIENT_GONE
-        except ServiceError as error:  # of a stream: its connection closes before its end
+        except ServiceError as error:  # half of a stream is gone: left unfinished, it is cut off
             refuse(error, request_id, self._metrics)
             logger.warning("a reply broke off: %s", error.detail, extra={"request_id": request_id})
             status = error.status
