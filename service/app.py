@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from service import __version__, cards, documentation
 from service.config import ServiceConfig
 from service.control import Control, local_control
+from service.dialects import Dialects
 from service.documents import Health
 from service.door import Door
 from service.errors import MethodNotAllowed, NotReady, ServiceError, UnknownModel
@@ -38,10 +39,11 @@ from service.middleware import (
     UnderRootPath,
     header,
 )
+from service.openai import refusals as openai_refusals
 from service.page import asset, page
 from service.parsing import parse_version
 from service.repository import Repository
-from service.routes import admin, pictures, v2
+from service.routes import admin, openai, pictures, v2
 from service.routes.framework import (
     Routes,
     Shortcut,
@@ -50,7 +52,7 @@ from service.routes.framework import (
     respond,
     root_path_of,
 )
-from service.v2.refusals import SpeakV2
+from service.v2 import refusals as v2_refusals
 
 routes = Routes()
 
@@ -98,7 +100,7 @@ def create_app(
     app.state.config, app.state.repository, app.state.metrics = config, models, metrics
     app.state.control, app.state.cache = decides, reply_cache(config, metrics)
     app.state.stopping, app.state.reading = False, set()
-    for each in (pictures.routes, v2.routes, admin.routes, routes):
+    for each in (pictures.routes, v2.routes, openai.routes, admin.routes, routes):
         app.include_router(each)
     app.add_exception_handler(ServiceError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
@@ -129,7 +131,7 @@ class _Surrounded(FastAPI):
 def _surround(app: FastAPI, config: ServiceConfig, metrics: Metrics) -> Application:
     """The layers around the framework; a request meets the last one first."""
     layers: Application = partial(FastAPI.__call__, app)
-    layers = Shortcut(layers, pictures.routes.shortcuts)
+    layers = Shortcut(layers, pictures.routes.shortcuts | openai.routes.shortcuts)
     state = app.state
     layers = Door(layers, state.repository, state.cache, metrics, config.queue_images)
     layers = LimitBody(layers, config.max_body_bytes, metrics)
@@ -148,7 +150,8 @@ def _surround(app: FastAPI, config: ServiceConfig, metrics: Metrics) -> Applicat
         )
     if config.root_path:
         layers = UnderRootPath(layers, config.root_path)
-    return SpeakV2(Observe(layers, metrics), config.root_path)
+    dialects = {"/v1": openai_refusals.tell, "/v2": v2_refusals.tell}
+    return Dialects(Observe(layers, metrics), dialects, config.root_path)
 
 
 # --- Models. ---
