@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -52,7 +52,11 @@ from service.routes.framework import (
     respond,
     root_path_of,
 )
+from service.tracing import open_traces
 from service.v2 import refusals as v2_refusals
+
+if TYPE_CHECKING:
+    from service.spans import Traces
 
 routes = Routes()
 
@@ -62,6 +66,7 @@ def create_app(
     repository: Repository | None = None,
     metrics: Metrics | None = None,
     control: Control | None = None,
+    traces: Traces | None = None,
 ) -> FastAPI:
     """The service as an ASGI application, whose lifespan loads and unloads the models.
 
@@ -73,10 +78,12 @@ def create_app(
         repository: of the models; made from ``config`` when left out.
         metrics: where everything is counted; new when left out.
         control: decides what serves; this process alone when left out.
+        traces: where spans go; as ``config`` says when left out.
     """
     metrics = metrics or Metrics()
     models = repository or Repository(config, metrics)
     decides: Control = control or local_control(models, config)
+    traces = traces or open_traces(config)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -85,6 +92,8 @@ def create_app(
         app.state.starting.cancel()
         await asyncio.gather(app.state.starting, return_exceptions=True)
         await models.close()
+        if traces is not None:
+            await asyncio.to_thread(traces.close)
 
     app = _Surrounded(
         title="Ganymede",
@@ -104,7 +113,7 @@ def create_app(
         app.include_router(each)
     app.add_exception_handler(ServiceError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
-    app.layers = _surround(app, config, metrics)
+    app.layers = _surround(app, config, metrics, traces)
     return app
 
 
@@ -128,7 +137,9 @@ class _Surrounded(FastAPI):
         return outermost.app
 
 
-def _surround(app: FastAPI, config: ServiceConfig, metrics: Metrics) -> Application:
+def _surround(
+    app: FastAPI, config: ServiceConfig, metrics: Metrics, traces: Traces | None
+) -> Application:
     """The layers around the framework; a request meets the last one first."""
     layers: Application = partial(FastAPI.__call__, app)
     layers = Shortcut(layers, pictures.routes.shortcuts | openai.routes.shortcuts)
@@ -150,8 +161,11 @@ def _surround(app: FastAPI, config: ServiceConfig, metrics: Metrics) -> Applicat
         )
     if config.root_path:
         layers = UnderRootPath(layers, config.root_path)
+    layers = Observe(layers, metrics)
+    if traces is not None:
+        layers = traces.around(layers, config.root_path)
     dialects = {"/v1": openai_refusals.tell, "/v2": v2_refusals.tell}
-    return Dialects(Observe(layers, metrics), dialects, config.root_path)
+    return Dialects(layers, dialects, config.root_path)
 
 
 # --- Models. ---
