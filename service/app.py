@@ -6,8 +6,8 @@ Each route does one hop and hands over. Beside ``routes``, no other file knows t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -84,23 +84,12 @@ def create_app(
     models = repository or Repository(config, metrics)
     decides: Control = control or local_control(models, config)
     traces = traces or open_traces(config)
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.starting = asyncio.create_task(decides.start())
-        yield
-        app.state.starting.cancel()
-        await asyncio.gather(app.state.starting, return_exceptions=True)
-        await models.close()
-        if traces is not None:
-            await asyncio.to_thread(traces.close)
-
     app = _Surrounded(
         title="Ganymede",
         version=__version__,
         summary="Images from generative adversarial networks.",
         license_info={"name": "Apache-2.0"},
-        lifespan=lifespan,
+        lifespan=_lifespan(decides, models, traces),
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -115,6 +104,22 @@ def create_app(
     app.add_exception_handler(HTTPException, _refuse_route)
     app.layers = _surround(app, config, metrics, traces)
     return app
+
+
+def _lifespan(
+    control: Control, models: Repository, traces: Traces | None
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.starting = asyncio.create_task(control.start())
+        yield
+        app.state.starting.cancel()
+        await asyncio.gather(app.state.starting, return_exceptions=True)
+        await models.close()
+        if traces is not None:
+            await asyncio.to_thread(traces.close)
+
+    return lifespan
 
 
 class _Surrounded(FastAPI):

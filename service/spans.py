@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from threading import Thread
 from typing import get_args
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -34,6 +35,7 @@ from service.making import Progress
 from service.metrics import Phase
 from service.middleware import Application, Message, Receive, Scope, Send, header
 
+CLOSING_S = 3.0
 _UNTRACED = ("/health/", "/v2/health/", "/metrics", "/static/")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _PROTOCOL = "http/protobuf"
@@ -46,7 +48,8 @@ def open_traces() -> Traces:
         InvalidSetting: a variable has a value that is of no use here.
     """
     ours = Resource.create({"service.name": "ganymede", "service.version": __version__})
-    provider = TracerProvider(resource=ours.merge(OTELResourceDetector().detect()))
+    resource = ours.merge(OTELResourceDetector().detect())
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     exporter = _exporter()
     if exporter is not None:
         provider.add_span_processor(BatchSpanProcessor(exporter))
@@ -82,8 +85,10 @@ class Traces:
         return _Traced(application, self._provider, root_path)
 
     def close(self) -> None:
-        """Send what was not sent yet; waits as long as the exporter does."""
-        self._provider.shutdown()
+        """Send what was not sent yet, within ``CLOSING_S``: a collector may be gone for good."""
+        sender = Thread(target=self._provider.shutdown, daemon=True)
+        sender.start()
+        sender.join(CLOSING_S)
 
 
 class _Traced:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import pairwise
-from threading import Thread
+from threading import Event, Thread
 
 import httpx
 import pytest
@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode, format_span_id, format_trace_id
 
+from service import spans
 from service.app import create_app
 from service.config import InvalidSetting, ServiceConfig
 from service.middleware import ClientGone
@@ -308,6 +309,16 @@ async def test_none_exports_nothing_and_still_names_traces(
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
     async with serve(create_app(config, traces=open_traces())) as client:
         assert (await client.post("/generate", json={})).status_code == 200
+
+
+def test_a_collector_that_is_gone_does_not_keep_the_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    comes_back, provider = Event(), TracerProvider(shutdown_on_exit=False)
+    monkeypatch.setattr(spans, "CLOSING_S", 0.01)
+    monkeypatch.setattr(provider, "shutdown", comes_back.wait)
+    Traces(provider).close()
+    comes_back.set()
 
 
 def test_a_service_that_could_not_send_them_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
