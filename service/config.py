@@ -200,6 +200,9 @@ class ServiceConfig(BaseSettings):
 
     max_images: int = Field(64, ge=1, description="Most images in one request.")
     max_body_bytes: int = Field(20 * MiB, ge=1024, description="Largest request body, in bytes.")
+    bodies_bytes: int = Field(
+        256 * MiB, ge=1024, description="Bytes of all request bodies that are held at once."
+    )
     max_upload_pixels: int = Field(
         16_000_000,
         ge=1,

@@ -57,6 +57,7 @@ class Assignment:
                 "queue_images": max(config.queue_images // workers, config.max_images),
                 "queue_bytes": max(config.queue_bytes // workers, least_bytes),
                 "cache_bytes": config.cache_bytes // workers,
+                "bodies_bytes": max(config.bodies_bytes // workers, config.max_body_bytes),
                 # The limits of keys are for all workers together.
                 "runtime_folder": config.runtime_folder or Path(self.folder),
             }
