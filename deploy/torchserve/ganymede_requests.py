@@ -1,7 +1,7 @@
 """What TorchServe hands over of a request, read and checked as the service does it.
 
-TorchServe takes bodies apart before anybody sees them: a form comes as its parts, a query beside
-the body, and JSON decoded unless ``decode_input_request`` is false.
+TorchServe takes requests apart before anybody sees them: a form comes as its parts, JSON decoded
+unless ``decode_input_request`` is false, and the URL's query not at all.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from export.manifest import Manifest, Task
-from service.errors import InvalidInput, TooLarge, UnknownModel
+from service.errors import InvalidInput, TooLarge, UnknownModel, UnsupportedMedia
 from service.fields import FieldErrors
 from service.images import DEFAULT_QUALITY, LOSSY, UploadedFile
 from service.inputs import Plan, bind
 from service.negotiation import negotiate
-from service.parsing import Pairs, parse_body, parse_pairs, parse_query, require_json
+from service.parsing import parse_body, parse_pairs, require_json
 from service.planning import image_input, plan
 from service.replies import Facts
 from service.rows import Rows
 from service.schemas import PicturesQuery, TranslateRequest
-from service.uploads import Upload, parse_upload
+from service.uploads import FORM, parse_upload
 
 BODY = "body"  # what TorchServe calls a body that is not a form
 _PICTURES = ("image", "file")  # the parts of a form that may be the picture
@@ -87,26 +87,30 @@ def _parsed(
 ) -> tuple[PicturesQuery, bytes | None]:
     """What is asked, and the file of the picture that it starts from, if it starts from one."""
     if BODY not in row:
-        return _parsed_parts(row)
-    body, query = _bytes(row[BODY]), _pairs(row)
-    media_type = _media_type(headers)
+        return _parsed_form(row)
+    body, media_type = _bytes(row[BODY]), _media_type(headers)
     if media_type.startswith("image/"):
-        upload = parse_upload(TranslateRequest, media_type, body, query)
-        return upload.request, upload.file
+        raise UnsupportedMedia(
+            "the URL's query, which says what to do with a picture, does not come through "
+            f"TorchServe: send it as a form ({FORM}), or as base64 in JSON",
+            supported=["application/json", FORM],
+        )
     require_json(media_type)
     if _names_a_picture(body) or "generate" not in manifest.tasks:
-        upload = parse_upload(TranslateRequest, media_type, body, query)
+        upload = parse_upload(TranslateRequest, media_type, body, ())
         return upload.request, upload.file
     return parse_body(body), None
 
 
-def _parsed_parts(row: Mapping[str, Any]) -> tuple[PicturesQuery, bytes | None]:
-    """A form with a picture, or a plain URL's query."""
+def _parsed_form(row: Mapping[str, Any]) -> tuple[PicturesQuery, bytes]:
     files = [_bytes(row[name]) for name in _PICTURES if name in row]
-    if not files:
-        return parse_query(_pairs(row)), None
-    upload = Upload(files[0], parse_pairs(TranslateRequest, _pairs(row)))
-    return upload.request, upload.file
+    if len(files) != 1:
+        errors = FieldErrors()
+        errors.add("image", f"is in {len(files)} parts of the form: send one file, and once")
+        raise errors.error()
+    texts = {name: _bytes(value) for name, value in row.items() if name not in _PICTURES}
+    pairs = [(name, text.decode(errors="replace")) for name, text in texts.items()]
+    return parse_pairs(TranslateRequest, pairs), files[0]
 
 
 def _facts(request: PicturesQuery, fitted: Plan, manifest: Manifest) -> Facts:
@@ -146,15 +150,6 @@ def _media_type(headers: Mapping[str, Any]) -> str:
     part = headers.get(BODY)
     told = part.get("content-type", "") if isinstance(part, Mapping) else ""
     return str(told).partition(";")[0].strip().lower()
-
-
-def _pairs(row: Mapping[str, Any]) -> Pairs:
-    """The names and texts beside the body, or beside the picture of a form."""
-    return [
-        (name, _bytes(value).decode(errors="replace"))
-        for name, value in row.items()
-        if name != BODY and name not in _PICTURES
-    ]
 
 
 def _bytes(value: Any) -> bytes:  # noqa: ANN401

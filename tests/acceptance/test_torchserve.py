@@ -94,18 +94,21 @@ def test_body_that_is_not_json_is_told_where(rival: TorchServe) -> None:
     assert "line 1 column 8" in reply.json()["detail"]
 
 
-def test_pictures_come_as_themselves_and_in_forms(rival: TorchServe, service: httpx.Client) -> None:
+def test_picture_may_come_in_a_form(rival: TorchServe, service: httpx.Client) -> None:
     knobs = {"seed": "3", "strength": "0.5"}
-    headers = {"Content-Type": "image/png"}
-    path, parts = "/predictions/invert", {"image": ("a.png", png(), "image/png")}
-    replies = [
-        rival.inference.post(path, params=knobs, content=png(), headers=headers),
-        rival.inference.post(path, data=knobs, files=parts),
-    ]
+    parts = {"image": ("a.png", png(), "image/png")}
+    reply = rival.inference.post("/predictions/invert", data=knobs, files=parts)
     theirs = service.post("/translate", data={"model": "invert", **knobs}, files=parts).json()
-    for reply in replies:
-        assert reply.status_code == 200, reply.text
-        assert_same(reply.json(), theirs)
+    assert reply.status_code == 200, reply.text
+    assert_same(reply.json(), theirs)
+
+
+def test_picture_whose_query_is_lost_is_refused(rival: TorchServe) -> None:
+    headers = {"Content-Type": "image/png"}
+    url = "/predictions/invert?seed=3"
+    reply = rival.inference.post(url, content=png(), headers=headers)
+    assert reply.status_code == 415
+    assert "as a form" in reply.json()["detail"]
 
 
 def test_batches_form_and_a_bad_item_spoils_no_other(rival: TorchServe) -> None:

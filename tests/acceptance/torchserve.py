@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +14,11 @@ import pytest
 
 from bench.environments import Environment
 from bench.loads import Unavailable
-from tests.acceptance.asking import free_port
+from bench.processes import free_port, process
+from tests.acceptance.asking import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ROOT / "deploy" / "torchserve"
-START_S, STOP_S = 120, 30
 
 
 def python() -> Path:
@@ -60,46 +58,15 @@ def torchserve(folder: Path, models: set[str]) -> Iterator[TorchServe]:
     (folder / "config.properties").write_text(_settings(folder, ports))
     command = [str(python()), "-m", "ts.model_server", "--start", "--foreground", "--ncs"]
     command += ["--disable-token-auth", "--ts-config", str(folder / "config.properties")]
-    places = dict.fromkeys(("LOG_LOCATION", "METRICS_LOCATION", "TEMP", "TMPDIR"), str(folder))
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    log = folder / "log"
+    environment = dict.fromkeys(("LOG_LOCATION", "METRICS_LOCATION", "TEMP"), str(folder))
+    environment["PYTHONPATH"] = ""  # of Ganymede it has what is in the archives
     with contextlib.ExitStack() as stack:
-        stream = stack.enter_context(log.open("wb"))
-        process = subprocess.Popen(
-            command, cwd=folder, env=kept | places, stdout=stream, stderr=stream
-        )
-        stack.callback(_end, process)
-        asked = [
-            stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60))
-            for port in ports.values()
-        ]
-        running = TorchServe(*asked)
-        _wait(running, models, process, log)
+        roots = [f"http://127.0.0.1:{port}" for port in ports.values()]
+        stack.enter_context(process(command, f"{roots[0]}/ping", environment))
+        clients = [stack.enter_context(httpx.Client(base_url=root, timeout=60)) for root in roots]
+        running = TorchServe(*clients)
+        eventually(lambda: [name for name in models if set(running.workers(name)) != {"READY"}])
         yield running
-
-
-def _wait(
-    running: TorchServe, models: set[str], process: subprocess.Popen[bytes], log: Path
-) -> None:
-    until_s = time.monotonic() + START_S
-    while True:
-        with contextlib.suppress(httpx.TransportError):
-            states = [running.workers(model) for model in models]
-            if all(found and set(found) == {"READY"} for found in states):
-                return
-        if process.poll() is not None or time.monotonic() > until_s:
-            pytest.fail(f"TorchServe does not serve:\n{log.read_text()[-6000:]}")
-        time.sleep(0.2)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """In the foreground it is Java that runs here, or waits for it: SIGTERM ends both."""
-    process.terminate()
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _settings(folder: Path, ports: dict[str, int]) -> str:
