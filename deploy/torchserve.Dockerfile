@@ -26,15 +26,16 @@ ENV PATH=/opt/torchserve/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp \
     TEMP=/tmp \
-    LOG_LOCATION=/tmp/logs \
-    METRICS_LOCATION=/tmp/logs
+    LOG_LOCATION=/tmp \
+    METRICS_LOCATION=/tmp
 EXPOSE 8080 8082
-# /ping is healthy as long as Java runs; whether the workers of every model are is in the management.
+# /ping is healthy as long as Java runs; whether every model has a worker that is ready, the management knows.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-c", \
     "import json, urllib.request as r; \
 ask = lambda path: json.load(r.urlopen('http://127.0.0.1:8081' + path, timeout=4)); \
-models = [each['modelName'] for each in ask('/models?limit=1000')['models']]; \
-states = [worker['status'] for name in models for each in ask('/models/' + name + '/all') for worker in each['workers']]; \
-raise SystemExit(not states or set(states) != {'READY'})"]
+names = [each['modelName'] for each in ask('/models?limit=1000')['models']]; \
+models = [each for name in names for each in ask('/models/' + name + '/all')]; \
+ready = ['READY' in [worker['status'] for worker in each['workers']] for each in models]; \
+raise SystemExit(not ready or not all(ready))"]
 CMD ["torchserve", "--start", "--foreground", "--ncs", "--disable-token-auth", \
      "--ts-config", "/etc/torchserve/config.properties"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +26,7 @@ from tests.export.networks import conditional_run
 pytestmark = pytest.mark.acceptance
 
 GOOD = [*(("animals", body) for body in ANIMALS), *(("invert", body) for body in INVERT)]
+ROOT = Path(__file__).resolve().parents[2]
 AT_ONCE = 16
 TOLD = "ganymede_torchserve"
 
@@ -147,6 +151,21 @@ def test_metrics_tell_what_was_done(rival: TorchServe) -> None:
         return [name for name in series if counted.get(name, 0) <= 0]
 
     eventually(wrong)
+
+
+def test_health_check_of_the_image_knows_the_workers(rival: TorchServe) -> None:
+    text = (ROOT / "deploy" / "torchserve.Dockerfile").read_text("utf-8").replace("\\\n", "")
+    (command,) = re.findall(r"^HEALTHCHECK .*CMD (\[.*\])$", text, re.MULTILINE)
+    _, option, program = json.loads(command)
+    port = str(rival.management.base_url.port)
+    known = [sys.executable, option, program.replace("8081", port)]
+    assert subprocess.run(known, timeout=60, check=False).returncode == 0
+    reply = rival.management.put("/models/invert?min_worker=0&synchronous=true")
+    try:
+        assert reply.status_code == 200, reply.text
+        assert subprocess.run(known, timeout=60, check=False).returncode == 1
+    finally:
+        rival.management.put("/models/invert?min_worker=1&synchronous=true")
 
 
 def counters(rival: TorchServe) -> dict[str, float]:
