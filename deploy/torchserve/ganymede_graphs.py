@@ -13,7 +13,7 @@ from export.to_torchscript import load_torchscript
 from service.rows import Rows
 
 ANSWERED = ("generate", "translate")
-"""The tasks that are answered with pictures; the others are left to the service."""
+"""The tasks that are answered with pictures, as ``export.to_torchserve`` packs them."""
 
 
 class Graphs:

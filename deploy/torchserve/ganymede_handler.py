@@ -2,7 +2,7 @@
 
 ``ganymede export --torchserve`` packs this file with the bundle, with ``ganymede_requests`` and
 ``ganymede_graphs``, and with those files of the service that read a request and make a reply of
-pictures. It is made for no framework of handlers: TorchServe calls the one class in here.
+pictures. TorchServe calls the one class in here.
 """
 
 from __future__ import annotations
@@ -70,10 +70,10 @@ class Handler:
             self._count("run_seconds", run_s)
             times = {"queue_s": run_start - start, "run_s": run_s}
             for place, answer in zip(places, answers, strict=True):
-                if isinstance(answer, Exception):
-                    replies[place] = self._refuse(answer, place, context)
-                else:
+                try:
                     replies[place] = self._reply(asked[place], answer, times, place, context)
+                except Exception as error:
+                    replies[place] = self._refuse(error, place, context)
         self._count("batches", 1)
         return [replies[place] for place in range(len(data))]
 
@@ -90,11 +90,13 @@ class Handler:
     def _reply(
         self,
         asked: Asked,
-        answer: Rows,
+        answer: Rows | Exception,
         times: Mapping[str, float],
         place: int,
         context: Any,  # noqa: ANN401
     ) -> bytes:
+        if isinstance(answer, Exception):
+            raise answer
         start = perf_counter()
         outputs = _graph(asked).outputs
         name = next(entry.name for entry in outputs if isinstance(entry, ImageOutput))

@@ -16,6 +16,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+import ganymede_graphs
+from export import to_torchserve
 from export.bundle import ChecksumMismatch
 from export.manifest import Graph
 from export.publish import export_bundle
@@ -24,6 +26,8 @@ from ganymede_handler import COUNTERS, Handler
 from ganymede_requests import Limits
 from service.app import create_app
 from service.config import ServiceConfig
+from service.images import Pixels
+from service.replies import Facts, Rendered, render
 from service.rows import Rows
 from tests.deploy.asked import ANIMALS, INVERT, TEXT, WRONG, Row, assert_same, path_of, pixels, png
 from tests.deploy.scripted import FakeContext, scripted_bundle
@@ -249,6 +253,23 @@ def test_damaged_archive_does_not_load(models: Path, tmp_path: Path) -> None:
     (tmp_path / "bundle" / "generator.pt").write_bytes(b"another")
     with pytest.raises(ChecksumMismatch, match=r"generator\.pt"):
         Handler().initialize(FakeContext(tmp_path))
+
+
+def test_picture_that_cannot_be_encoded_fails_alone(
+    animals: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(pictures: Pixels, facts: Facts) -> Rendered:
+        if facts.form.image == "webp":
+            raise ValueError("a codec's own")
+        return render(pictures, facts)
+
+    monkeypatch.setattr("ganymede_handler.render", fail)
+    animals({"seed": 1}, {"seed": 1, "format": "webp"}, {"seed": 1})
+    assert [animals.context.statuses[place][0] for place in range(3)] == [200, 500, 200]
+
+
+def test_archives_hold_what_is_answered() -> None:
+    assert ganymede_graphs.ANSWERED == to_torchserve.ANSWERED
 
 
 def test_what_is_done_is_counted(animals: Worker) -> None:
