@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from export import tables
-from export.bundle import BundleError, find_bundles, load_bundle
+from export.bundle import Bundle, BundleError, find_bundles, load_bundle
 from export.catalogue import find
 from export.errors import ExportError, InvalidChoice, MissingPackage, NotWritable, VerifyFailed
 from export.manifest import Manifest
@@ -40,11 +40,21 @@ SpecFile = Annotated[
     Path | None,
     typer.Option(help="With --module or --onnx: YAML that declares what it takes and gives."),
 ]
+TorchServe = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Pack it for TorchServe too, as FOLDER/NAME-VERSION.mar. In the place of a run may "
+        "then be a bundle, by its path or name.",
+    ),
+]
 
 
 def export(
-    name: Annotated[str, typer.Option(help="The model's name, as requests will say it.")],
     run: Annotated[Path | None, typer.Argument(help="The run folder.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The model's name, as requests will say it.")
+    ] = None,
     module: Module = None,
     onnx: Onnx = None,
     spec: SpecFile = None,
@@ -55,12 +65,43 @@ def export(
     torchscript: Annotated[
         bool, typer.Option(help="Write the graphs as TorchScript too, beside ONNX.")
     ] = True,
+    torchserve: TorchServe = None,
 ) -> None:
-    """Turn a run, a module or an ONNX file into a bundle; its path is all of standard output."""
+    """Turn a run, a module or an ONNX file into a bundle; its path is all of standard output.
+
+    With --torchserve, that is the path of the archive.
+    """
     if [run, module, onnx].count(None) != 2:
         raise InvalidChoice("say what to export, one of: a run folder, --module or --onnx")
+    if torchserve is not None and (onnx is not None or not torchscript):
+        raise InvalidChoice("--torchserve packs TorchScript: leave --no-torchscript and --onnx out")
+    if torchserve is not None and run is not None and not (run / "config.yaml").is_file():
+        if name is not None or spec is not None:
+            raise InvalidChoice(f"{run} is a bundle, or none: leave --name and --spec out")
+        _pack(load_bundle(find(str(run), [models], version), verify=False), torchserve)
+        return
+    if name is None:
+        raise typer.BadParameter("say what requests shall call the model", param_hint="--name")
     if (spec is None) != (run is not None):
         raise InvalidChoice("--module and --onnx need --spec; a run takes none")
+    console = Console(stderr=True)
+    bundle = _make(console, run or module or onnx, spec, (models, name, version), torchscript)
+    _print_measured(console, bundle.manifest)
+    if torchserve is not None:
+        _pack(bundle, torchserve)
+        return
+    _say(console, f"Serve it: ganymede serve --models {models}")
+    typer.echo(bundle.path)
+
+
+def _make(
+    console: Console,
+    what: Path | str | None,
+    spec: Path | None,
+    to: tuple[Path, str, int | None],
+    torchscript: bool,
+) -> Bundle:
+    """The bundle of a module (its source as text), an ONNX file (with its spec) or a run."""
     try:
         from export.own import export_graph, export_module
         from export.own_module import parse_source
@@ -69,21 +110,22 @@ def export(
         from training.run import load_run
     except ModuleNotFoundError as error:
         raise _missing("ganymede export", error, "export,cpu") from error
-    console = Console(stderr=True)
     with console.status("reading") as status, contextlib.redirect_stdout(sys.stderr):
-        to, progress = (models, name, version), status.update
-        if module is not None and spec is not None:
-            source, theirs = parse_source(module), load_spec(spec)
+        progress = status.update
+        if isinstance(what, str) and spec is not None:
+            source, theirs = parse_source(what), load_spec(spec)
             _say(console, f"Running the code of {source.path}: it can do all that you can")
-            bundle = export_module(source, theirs, *to, torchscript=torchscript, progress=progress)
-        elif onnx is not None and spec is not None:
-            bundle = export_graph(onnx, load_spec(spec), *to, progress=progress)
-        else:
-            assert run is not None  # as checked above
-            bundle = export_bundle(load_run(run), *to, torchscript=torchscript, progress=progress)
-    _print_measured(console, bundle.manifest)
-    _say(console, f"Serve it: ganymede serve --models {models}")
-    typer.echo(bundle.path)
+            return export_module(source, theirs, *to, torchscript=torchscript, progress=progress)
+        assert isinstance(what, Path)  # as its command checked
+        if spec is not None:
+            return export_graph(what, load_spec(spec), *to, progress=progress)
+        return export_bundle(load_run(what), *to, torchscript=torchscript, progress=progress)
+
+
+def _pack(bundle: Bundle, folder: Path) -> None:
+    from export.to_torchserve import to_torchserve
+
+    typer.echo(to_torchserve(bundle, folder))
 
 
 @models.command("list")

@@ -11,6 +11,7 @@ The tree; each message says what to change::
       x ConversionFailed    torch could not turn the generator into a portable graph
       x ParityError         the exported graph is not the trained generator, or rows mix
       x RuntimeFailed       ONNX Runtime cannot load or run a graph
+      x NotPackable         TorchServe could not run this bundle
       x VerifyFailed        a bundle does not do here what its manifest says
       x BundleExists        the version is there already: bundles are never overwritten
       x NotWritable         the models folder or a picture cannot be written
@@ -58,6 +59,10 @@ class ParityError(ExportError):
 
 class RuntimeFailed(ExportError):
     """ONNX Runtime cannot load or run a graph."""
+
+
+class NotPackable(ExportError):
+    """TorchServe could not run this bundle."""
 
 
 class VerifyFailed(ExportError):

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from export.to_torchserve import OURS as TRAVELS
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("training", "export", "service")
 FILE_LINES = 300
@@ -89,6 +91,24 @@ def test_service_imports_of_ours_only_the_contract() -> None:
         if name.split(".")[0] != "service"
     }
     assert others == set()
+
+
+def test_torchserve_handler_imports_of_ours_only_what_travels_in_its_archives() -> None:
+    files = python_files("deploy/torchserve")
+    travels = {path.removesuffix("/__init__.py").removesuffix(".py") for path in TRAVELS}
+    reached = {
+        (path, name.replace(".", "/"))
+        for path in (*files, *TRAVELS)
+        for name in imported_of_ours(path)
+    }
+    others = {(path, name) for path, name in reached if is_module(name) and name not in travels}
+    assert files
+    assert others == set()
+
+
+def is_module(path: str) -> bool:
+    """Tell whether there is a module at a path without its end, or only a name in its package."""
+    return (ROOT / path).is_dir() or (ROOT / f"{path}.py").is_file()
 
 
 def test_batcher_imports_nothing_of_ours() -> None:

@@ -13,6 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from export.bundle import fingerprint, write_manifest
+from tests.tiny import tiny_bundle
+
 ROOT = Path(__file__).resolve().parents[1]
 ABSENT = ("torch", "onnx", "onnxscript", "lightning_fabric", "matplotlib", "sklearn", "safetensors")
 
@@ -65,6 +68,27 @@ def test_packages_come_from_the_wheel(
 
 def test_command_line_works_from_the_wheel(environment: dict[str, str], tmp_path: Path) -> None:
     assert "serve" in output(environment, tmp_path, "-m", "ganymede", "--help")
+
+
+def test_archives_for_torchserve_are_packed_from_the_wheel(
+    installed: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    bundle = tiny_bundle(tmp_path)
+    (bundle.path / "generate.pt").write_bytes(b"not looked into")
+    manifest = bundle.manifest
+    graph = manifest.graph("generate").model_copy(update={"torchscript": "generate.pt"})
+    files = {**manifest.files, "generate.pt": fingerprint(bundle.path / "generate.pt")}
+    changes = {"graphs": {"generate": graph}, "files": files}
+    write_manifest(bundle.path, manifest.model_copy(update=changes))
+    program = """
+import sys
+from pathlib import Path
+from export.bundle import load_bundle
+from export.to_torchserve import handler_folder, to_torchserve
+print(handler_folder(), to_torchserve(load_bundle(Path(sys.argv[1])), Path.cwd()))
+"""
+    told = output(environment, tmp_path, "-c", program, str(bundle.path))
+    assert told.split() == [str(installed / "export/torchserve"), str(tmp_path / "tiny-1.mar")]
 
 
 def free_port() -> int:

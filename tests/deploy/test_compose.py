@@ -17,6 +17,7 @@ from service.config import ServiceConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "deploy" / "service.Dockerfile").read_text(encoding="utf-8")
+TORCHSERVE = (ROOT / "deploy" / "torchserve.Dockerfile").read_text(encoding="utf-8")
 TRAINING = (ROOT / "deploy" / "training.Dockerfile").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -26,16 +27,17 @@ STAYING = [name for name, service in SERVICES.items() if "profiles" not in servi
 
 def test_images_are_pinned() -> None:
     images = [service["image"] for service in SERVICES.values()]
-    images += re.findall(r"^FROM (\S+)", DOCKERFILE + TRAINING, re.MULTILINE)
+    images += re.findall(r"^FROM (\S+)", DOCKERFILE + TRAINING + TORCHSERVE, re.MULTILINE)
     images += [service["image"] for service in WITH_GPU["services"].values()]
     assert [image for image in images if not re.search(r":v?\d+\.\d+\.\d+", image)] == []
 
 
 def test_images_are_of_this_release() -> None:
-    for text in (DOCKERFILE, TRAINING):
+    for text in (DOCKERFILE, TRAINING, TORCHSERVE):
         assert f'org.opencontainers.image.version="{__version__}"' in text
     assert SERVICES["service"]["image"] == f"ganymede/service:{__version__}"
     assert SERVICES["train"]["image"] == f"ganymede/training:{__version__}"
+    assert SERVICES["torchserve"]["image"] == f"ganymede/torchserve:{__version__}"
     assert WITH_GPU["services"]["service"]["image"] == f"ganymede/service-gpu:{__version__}"
 
 
@@ -75,6 +77,24 @@ def test_training_image_holds_what_training_needs() -> None:
     assert SERVICES["train"]["environment"]["PRESET"].split(":-")[1].rstrip("}") in presets
 
 
+def test_torchserve_is_open_where_it_is_asked_and_scraped() -> None:
+    lines = (ROOT / "deploy/torchserve/config.properties").read_text("utf-8").splitlines()
+    settings = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+    ports = {name: settings[f"{name}_address"] for name in ("inference", "management", "metrics")}
+    assert ports["management"].startswith("http://127.0.0.1:"), "it can load any code"
+    service = SERVICES["torchserve"]
+    assert service["ports"][0].endswith(f":{ports['inference'].rpartition(':')[2]}")
+    assert service["volumes"] == [f"./models/torchserve:{settings['model_store']}:ro"]
+    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text("utf-8"))
+    [job] = [each for each in config["scrape_configs"] if each["job_name"] == "torchserve"]
+    [found] = job["dns_sd_configs"]
+    assert found["names"] == ["torchserve"]
+    assert ports["metrics"].endswith(f":{found['port']}")
+    assert f"/{Path(settings['metrics_config']).parent.name}/\n" in TORCHSERVE
+    assert re.search(r"^USER 10001:10001$", TORCHSERVE, re.MULTILINE)
+    assert service["read_only"] is True
+
+
 def test_service_runs_as_a_plain_user_on_a_read_only_root() -> None:
     assert re.search(r"^USER 10001:10001$", DOCKERFILE, re.MULTILINE)
     assert SERVICES["service"]["read_only"] is True
@@ -97,7 +117,9 @@ def test_stopping_waits_for_the_drain() -> None:
 
 def test_mounted_files_exist() -> None:
     mounts = [mount.split(":")[0] for each in SERVICES.values() for mount in each["volumes"]]
-    ours = [mount for mount in mounts if mount.startswith("./") and mount != "./models"]
+    ours = [
+        mount for mount in mounts if mount.startswith("./") and not mount.startswith("./models")
+    ]
     assert ours
     assert [mount for mount in ours if not (ROOT / mount).exists()] == []
     named = [mount for mount in mounts if not mount.startswith(".")]
@@ -117,7 +139,9 @@ def test_provisioned_paths_are_mounted() -> None:
 def test_prometheus_scrapes_the_service_by_its_name_and_port() -> None:
     config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text("utf-8"))
     jobs = {
-        job["job_name"]: job["static_configs"][0]["targets"] for job in config["scrape_configs"]
+        job["job_name"]: job["static_configs"][0]["targets"]
+        for job in config["scrape_configs"]
+        if "static_configs" in job
     }
     assert jobs["ganymede"] == ["service:8000"]
     assert re.search(r"GANYMEDE_PORT=8000\b", DOCKERFILE)
@@ -142,4 +166,6 @@ def test_build_context_holds_what_the_image_is_made_of() -> None:
     kept = [line.removeprefix("!").rstrip("/") for line in ignored if line.startswith("!")]
     assert [name for name in kept if not (ROOT / name).exists()] == []
     for needed in ("ganymede.py", "service", "export", "training", "pyproject.toml", "README.md"):
+        assert needed in kept
+    for needed in ("deploy/torchserve", "constraints.txt"):
         assert needed in kept

@@ -76,6 +76,44 @@ def test_export_tells_the_path_and_what_was_measured(
     assert load_bundle(models / "animals" / "1").manifest.graph("generate").torchscript is None
 
 
+def test_export_packs_a_run_for_torchserve(call: Call, run_folder: Path, tmp_path: Path) -> None:
+    options = ["--models", tmp_path / "models", "--torchserve", tmp_path / "store"]
+    result = call("export", run_folder, "--name", "animals", *options)
+    assert result.exit_code == 0
+    assert result.stdout == f"{tmp_path / 'store' / 'animals-1.mar'}\n"
+    assert (tmp_path / "models" / "animals" / "1" / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize("by", ["name", "path"])
+def test_export_packs_a_bundle_for_torchserve(
+    call: Call, models: Path, animals: Bundle, by: str, tmp_path: Path
+) -> None:
+    what = [animals.path] if by == "path" else ["animals", "--models", models]
+    result = call("export", *what, "--torchserve", tmp_path)
+    assert result.stdout == f"{tmp_path / 'animals-1.mar'}\n"
+    assert (tmp_path / "animals-1.mar").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["animals", "--name", "other"], "leave --name"),
+        (["animals", "--no-torchscript"], "leave --no-torchscript"),
+        (["--onnx", "file.onnx", "--spec", "spec.yaml", "--name", "x"], "--onnx out"),
+    ],
+)
+def test_what_cannot_be_packed_is_said_before(
+    call: Call, models: Path, options: list[str], reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidChoice, match=reason):
+        call("export", *options, "--models", models, "--torchserve", tmp_path)
+
+
+def test_nothing_to_pack_is_told(call: Call, models: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownBundle, match="did you mean 'animals'"):
+        call("export", "animal", "--models", models, "--torchserve", tmp_path)
+
+
 def test_export_needs_a_name(call: Call, run_folder: Path) -> None:
     assert call("export", run_folder).exit_code == 2
 
