@@ -267,6 +267,26 @@ async def test_a_version_that_fails_leaves_the_old_serving_and_says_why(folder: 
         assert told["versions"][0]["reason"] is None
 
 
+async def test_a_reload_that_failed_is_tried_again_when_it_is_asked_for_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> Model:
+        raise MemoryError("no room at this moment")
+
+    app = create_app(configured(folder))
+    async with serving(app) as client:
+        old = model_of(app)
+        with monkeypatch.context() as patch:
+            patch.setattr(repository_module, "load", fail)
+            problem = await refused(client, "reload", 2)
+            assert "no room at this moment" in problem["detail"]
+        await app.state.repository.refresh()
+        assert model_of(app) is old  # nobody asked for it since
+        told = await change(client, "reload", 2)
+        assert model_of(app) is not old
+        assert told["versions"][1]["reason"] is None
+
+
 async def test_a_reload_of_several_is_undone_when_one_of_them_fails(folder: Path) -> None:
     async with started(folder) as client:
         before = await picture(client, 1), await picture(client, 2)
