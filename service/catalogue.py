@@ -128,14 +128,11 @@ class Catalogue:
         for name in self._models:
             self._choose(name)
 
-    def offer(self, model: Model) -> Model | None:
-        """Let a model answer from now on; the one in whose place it comes is returned."""
+    def offer(self, model: Model) -> None:
+        """Let a model answer from now on, in the place of the one with its name and version."""
         name, version = _identity(model.bundle)
-        versions = self._models.setdefault(name, {})
-        old = versions.get(version)
-        versions[version] = model
+        self._models.setdefault(name, {})[version] = model
         self._choose(name)
-        return old
 
     def withdraw(self, identity: Identity) -> Model | None:
         """Let a model answer no more; None when it did not."""

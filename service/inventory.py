@@ -84,7 +84,10 @@ class Inventory:
         return new
 
     def note_tried(self, identity: Identity, found: Found, reloads: int) -> None:
-        """It was loaded, or could not be: not again before it changes."""
+        """It was loaded, or could not be, or need not be: not again before this changes.
+
+        That it need not be is noted for a reload that failed: once taken back, it is untried.
+        """
         self._tried[identity] = found, reloads
 
     def note_open(self, identity: Identity, reloads: int) -> None:

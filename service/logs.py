@@ -1,6 +1,7 @@
 """Logging of the service as it runs: one JSON object a line, on standard error.
 
-Only ``service.commands`` calls ``configure``; everything else just logs.
+Only where a process begins (``service.commands``, ``service.worker``) is ``configure`` called;
+everything else just logs.
 """
 
 from __future__ import annotations

@@ -84,6 +84,7 @@ class WorkerProcess:
         self.listens = False  # it answers, if only that its models are being loaded
         self.served = False  # they were loaded, at least once
         self.ready = False  # requests are accepted
+        self.silent_looks = 0  # of the supervisor at it, since it last told anything
         self.failure: str | None = None  # why it never will serve
 
     @property

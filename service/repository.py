@@ -184,12 +184,12 @@ class Repository:
             for failure in self._inventory.look(found, unusable):
                 logger.warning("%s", failure)
             for identity, bundle in self._inventory.wanted(desired).items():
-                stale = self._inventory.is_stale(identity, desired)
-                kept = not replace and self._catalogue.find(identity) is not None
-                if stale and not kept and not self._closing:
-                    reloads = desired.reloads(*identity)
+                reloads = desired.reloads(*identity)
+                if self._inventory.is_stale(identity, desired):
+                    if self._closing or (not replace and self._catalogue.find(identity)):
+                        continue
                     await self._load(identity, bundle.path, reloads)
-                    self._inventory.note_tried(identity, bundle, reloads)
+                self._inventory.note_tried(identity, bundle, reloads)
             # Nothing below waits: no request meets one half of it.
             self._catalogue.follow(desired)
             for identity in self._inventory.forget_unwanted(desired):

@@ -63,7 +63,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen; the models load meanwhile, so that the health pages answer at once."""
         await super().startup(sockets)
-        self._pulse = asyncio.create_task(beat(self._app.state.metrics))
+        self._pulse = asyncio.create_task(beat(self._app.state.metrics, self.lives))
         self._app.state.starting.add_done_callback(lambda _: self._models_loaded(sockets or []))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -84,6 +84,9 @@ class Server(uvicorn.Server):
         """Called once, when the models serve."""
         for listener in sockets:
             announce(models, listener)
+
+    def lives(self) -> None:
+        """Called again and again, from the start to the end of the shutdown."""
 
     def fails(self, failure: Exception) -> None:
         """Called once, when no model ever will."""

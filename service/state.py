@@ -6,6 +6,7 @@ It is whole or not there at all: written beside, flushed to the disk, and rename
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -15,6 +16,8 @@ from pydantic import ValidationError
 from service.config import StateUnreadable
 from service.desired import Desired
 from service.errors import StateNotKept
+
+logger = logging.getLogger(__name__)
 
 
 class StateFile:
@@ -85,9 +88,16 @@ class Staged:
         """
         try:
             os.replace(self._beside, self._path)
-            _flush_names(self._path.parent)
         except OSError as error:
             raise _not_kept(self._path, error) from error
+        try:
+            _flush_names(self._path.parent)
+        except OSError as error:  # it is the state already: to say otherwise would be wrong
+            logger.warning(
+                "%s is kept, but a power cut may undo it: its folder cannot be flushed (%s)",
+                self._path,
+                error.strerror,
+            )
 
     def discard(self) -> None:
         """Leave no trace of it."""

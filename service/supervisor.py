@@ -36,6 +36,14 @@ _LONGEST_BACK_OFF_S = 30.0
 _TRIES = 3  # when not one worker came to serve, and none said why
 _GRACE_S = 5.0  # beyond what workers allow themselves when they stop
 
+# Looks are counted, not seconds: a supervisor that was held up itself has looked at nobody.
+_LOOK_S = 1.0  # four beats of a worker's pulse
+# What is slow runs in threads: a healthy worker is late by tenths of a second, if others leave it
+# its core.
+_SILENT_LOOKS = 5
+# A machine that swaps or moves to another host may need seconds; probes and clients give up later.
+_HUNG_LOOKS = 15
+
 
 def supervise(
     config: ServiceConfig, settings: dict[str, Any], listener: socket.socket, workers: int
@@ -118,8 +126,9 @@ class Supervisor:
             asyncio.get_running_loop().add_signal_handler(number, self._stop)
         self._gate = Gate(self._listener, self._takers)
         keepers = [asyncio.create_task(self._keep(each)) for each in self._assignments]
-        for keeper in keepers:
-            keeper.add_done_callback(self._look_at)
+        watch = asyncio.create_task(self._watch())
+        for task in (*keepers, watch):
+            task.add_done_callback(self._ended)
         await self._stopping.wait()
         self._gate.close()
         for worker in self._workers.values():
@@ -130,6 +139,7 @@ class Supervisor:
             logger.error("workers did not end in time and are killed")
             self._kill()
             await asyncio.wait(keepers)
+        watch.cancel()
         if self._failure is not None:
             raise self._failure
         return self._status
@@ -143,21 +153,50 @@ class Supervisor:
         for worker in self._workers.values():
             worker.kill()
 
-    def _look_at(self, keeper: asyncio.Task[None]) -> None:
-        """A keeper that fails ends the service."""
-        if not keeper.cancelled() and (error := keeper.exception()) is not None:
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A keeper that fails, or the watch, ends the service."""
+        if not task.cancelled() and (error := task.exception()) is not None:
             self._failure = self._failure or error
             self._stopping.set()
 
     def _takers(self) -> Iterable[Giver]:
         """Workers that are ready; else those that can say why they are not."""
-        listening = [each for each in self._workers.values() if each.listens and each.giver.taking]
+        awake = [each for each in self._workers.values() if not _is_silent(each)]
+        listening = [each for each in awake if each.listens and each.giver.taking]
         ready = [each for each in listening if each.ready]
         return [each.giver for each in ready or listening]
 
     def _followers(self) -> list[Messages]:
-        """Workers that know what is wanted, and are to know of each change."""
-        return [each.messages for each in self._workers.values() if each.follows]
+        """Workers that know what is wanted, and are to know of each change.
+
+        A silent one is not waited for. It is killed, as it might wake and go on as before.
+        """
+        following = [each for each in self._workers.values() if each.follows]
+        for worker in filter(_is_silent, following):
+            worker.kill()
+        return [each.messages for each in following if not _is_silent(each)]
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            self._look()
+
+    def _look(self) -> None:
+        """Give nothing more to workers that fell silent, and kill those that stay so."""
+        for slot, worker in self._workers.items():
+            if not (worker.listens or worker.follows):  # it starts, and has told nothing yet
+                continue
+            worker.silent_looks += 1
+            if worker.silent_looks == _SILENT_LOOKS:
+                logger.warning(
+                    "worker %d (process %d) does nothing: it gets no more, and is killed unless "
+                    "it goes on",
+                    slot,
+                    worker.process_id,
+                )
+                self._gate.open()  # less wide: nobody may be left to take
+            if worker.silent_looks == _HUNG_LOOKS:
+                worker.kill()
 
     async def _keep(self, first: Assignment) -> None:
         """Keep one slot occupied, until the service stops."""
@@ -199,6 +238,9 @@ class Supervisor:
 
     def _hear(self, slot: int, worker: WorkerProcess, name: str, value: Any) -> None:  # noqa: ANN401
         """What a worker tells of itself."""
+        if _is_silent(worker):
+            logger.warning("worker %d (process %d) goes on", slot, worker.process_id)
+        worker.silent_looks = 0
         match name:
             case "listens":
                 worker.listens = True
@@ -234,3 +276,8 @@ class Supervisor:
         else:
             return
         self._stopping.set()
+
+
+def _is_silent(worker: WorkerProcess) -> bool:
+    """Whether it hangs, as far as can be told."""
+    return worker.silent_looks >= _SILENT_LOOKS

@@ -7,6 +7,7 @@ end. Through another it tells its supervisor (what each asks the other is told i
     serves  [name/1]     the models are loaded
     ready   true, false  whether requests are accepted changed, later
     fails   why          the models never will be loaded
+    lives                several times a second, as long as it does anything
 """
 
 from __future__ import annotations
@@ -103,6 +104,10 @@ class Worker(Server):
         self._app.state.metrics.refresh()  # no later than it is believed
         self._ready = True
         self._messages.tell("serves", models)
+
+    def lives(self) -> None:
+        """Tell the supervisor, which replaces a worker that says no more."""
+        self._messages.tell("lives")
 
     def fails(self, failure: Exception) -> None:
         """Tell the supervisor, and end."""

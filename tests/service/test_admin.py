@@ -15,7 +15,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from export.bundle import Bundle
+from export.bundle import Bundle, write_manifest
 from service import repository as repository_module
 from service.app import create_app
 from service.config import ServiceConfig, StateUnreadable
@@ -129,6 +129,17 @@ async def test_every_version_is_listed_with_what_became_of_it(tmp_path: Path) ->
     assert second["path"] == str(hidden)
     assert "is hidden by" in second["reason"]
     assert "copy it again" in third["reason"]
+
+
+async def test_what_was_never_measured_is_listed_with_a_notice(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path, name="cats")
+    second = tiny_bundle(tmp_path, name="cats", version=2)
+    write_manifest(second.path, second.manifest.model_copy(update={"parity": None}))
+    async with started(tmp_path) as client:
+        [cats] = (await client.get("/admin/models")).json()["models"]
+    assert [each["state"] for each in cats["versions"]] == ["serving", "serving"]
+    assert cats["versions"][0]["notice"] is None
+    assert "no parity record" in cats["versions"][1]["notice"]
 
 
 # --- The default, and back. ---
@@ -265,6 +276,26 @@ async def test_a_version_that_fails_leaves_the_old_serving_and_says_why(folder: 
         (folder / "cats" / "1" / ONNX).write_bytes(whole)
         told = await change(client, "reload", 1)
         assert told["versions"][0]["reason"] is None
+
+
+async def test_a_reload_that_failed_is_tried_again_when_it_is_asked_for_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> Model:
+        raise MemoryError("no room at this moment")
+
+    app = create_app(configured(folder))
+    async with serving(app) as client:
+        old = model_of(app)
+        with monkeypatch.context() as patch:
+            patch.setattr(repository_module, "load", fail)
+            problem = await refused(client, "reload", 2)
+            assert "no room at this moment" in problem["detail"]
+        await app.state.repository.refresh()
+        assert model_of(app) is old  # nobody asked for it since
+        told = await change(client, "reload", 2)
+        assert model_of(app) is not old
+        assert told["versions"][1]["reason"] is None
 
 
 async def test_a_reload_of_several_is_undone_when_one_of_them_fails(folder: Path) -> None:

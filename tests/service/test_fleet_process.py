@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -139,6 +139,31 @@ def test_a_change_reaches_every_worker_and_its_replacement(tmp_path: Path) -> No
         assert versions(url) == {2}
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 0
+
+
+def test_a_worker_that_hangs_is_left_out_and_replaced(tmp_path: Path) -> None:
+    for version in (1, 2):
+        tiny_bundle(tmp_path / "models", version=version, salt=version)
+    log = tmp_path / "log"
+    options = "--models", tmp_path / "models", "--workers", "2"
+    with running(log, *options) as (process, url), ExitStack() as stack:
+        hung = worker_pids(log)[0]
+        os.kill(hung, signal.SIGSTOP)
+        stack.callback(wake, hung)
+        until(lambda: f"(process {hung}) does nothing" in log.read_text())
+        assert versions(url) == {2}  # whoever comes gets the other
+        changed = httpx.post(f"{url}/admin/models/tiny/default", json={"version": 1})
+        assert changed.status_code == 200
+        until(lambda: f"(process {hung}) was ended by SIGKILL; another" in log.read_text())
+        assert versions(url) == {1}
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+
+
+def wake(process_id: int) -> None:
+    """What is stopped would outlive a test that fails."""
+    with suppress(ProcessLookupError):
+        os.kill(process_id, signal.SIGCONT)
 
 
 def test_a_worker_that_is_told_to_end_finishes_and_is_replaced(tmp_path: Path) -> None:

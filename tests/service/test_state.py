@@ -106,6 +106,21 @@ def test_what_cannot_be_renamed_is_not_kept(tmp_path: Path) -> None:
         staged.keep()
 
 
+def test_what_is_renamed_is_kept_though_its_folder_cannot_be_flushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = StateFile(tmp_path / "state.json")
+    staged = state.stage(DESIRED)
+
+    def fail(number: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("service.state.os.fsync", fail)
+    staged.keep()
+    assert state.read() == DESIRED
+    assert "cannot be flushed (Input/output error)" in caplog.text
+
+
 def test_it_lies_with_the_models_unless_told(tmp_path: Path) -> None:
     config = ServiceConfig(models=(tmp_path, tmp_path / "more"))
     assert config.state_path == tmp_path / ".ganymede.json"

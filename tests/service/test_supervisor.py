@@ -33,7 +33,7 @@ class Actor:
         self._act, self._turn = act, turn
         self.giver = self.messages = self
         self.follows, self.listens, self.served, self.ready = False, False, False, False
-        self.taking, self.open_connections = True, 0
+        self.taking, self.open_connections, self.silent_looks = True, 0, 0
         self.failure: str | None = None
         self.finished, self.killed = asyncio.Event(), asyncio.Event()
 
@@ -71,6 +71,16 @@ class Stage:
             config = ServiceConfig(state_file=self._folder / "state.json")
             self.supervisor = Supervisor(config, listener, [assignment])
             return await self.supervisor.run()
+
+    def takers(self) -> list[object]:
+        return list(self.supervisor._takers())
+
+    def followers(self) -> list[object]:
+        return list(self.supervisor._followers())
+
+    def look(self, times: int) -> None:
+        for _ in range(times):
+            self.supervisor._look()
 
     async def _start(self, assignment: Assignment, *_: object) -> Actor:
         self.assignments.append(assignment)
@@ -245,6 +255,70 @@ async def test_a_worker_follows_from_when_it_is_told_what_is_wanted(
         stage.supervisor._stop()
         return 0
 
+    stage = Stage(tmp_path, monkeypatch, act)
+    await stage.run()
+
+
+async def test_a_silent_worker_gets_nothing_until_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def act(turn: int, actor: Actor) -> int:
+        stage.look(supervisor._HUNG_LOOKS)
+        assert not actor.silent_looks  # it starts, which may take long
+        actor.tell("listens", None)
+        actor.tell("serves", ["tiny/1"])
+        stage.look(supervisor._SILENT_LOOKS - 1)
+        assert stage.takers() == [actor]
+        stage.look(1)
+        assert stage.takers() == []
+        assert not stage.supervisor._gate._watching  # who comes waits in the kernel
+        actor.tell("lives", None)
+        assert stage.takers() == [actor]
+        assert stage.supervisor._gate._watching
+        stage.look(supervisor._HUNG_LOOKS - 1)
+        assert not actor.killed.is_set()
+        stage.supervisor._stop()
+        return 0
+
+    stage = Stage(tmp_path, monkeypatch, act)
+    await stage.run()
+
+
+async def test_a_worker_that_stays_silent_is_killed_and_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def act(turn: int, actor: Actor) -> int:
+        actor.tell("serves", ["tiny/1"])
+        await actor.question("desired", None)
+        if turn == 1:
+            stage.supervisor._stop()
+            return 0
+        await actor.killed.wait()
+        assert actor.silent_looks == supervisor._HUNG_LOOKS
+        return -9
+
+    monkeypatch.setattr(supervisor, "_LOOK_S", 0.0)
+    stage = Stage(tmp_path, monkeypatch, act)
+    await stage.run()
+    assert len(stage.actors) == 2
+
+
+async def test_a_change_does_not_wait_for_a_silent_worker_which_must_not_go_on_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def act(turn: int, actor: Actor) -> int:
+        await actor.question("desired", None)
+        stage.supervisor._workers[1] = another  # type: ignore[assignment]
+        another.follows = True
+        assert stage.followers() == [actor, another]
+        another.silent_looks = supervisor._SILENT_LOOKS
+        assert stage.followers() == [actor]
+        assert another.killed.is_set()
+        assert not actor.killed.is_set()
+        stage.supervisor._stop()
+        return 0
+
+    another = Actor(act, 0)
     stage = Stage(tmp_path, monkeypatch, act)
     await stage.run()
 
