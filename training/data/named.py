@@ -158,7 +158,7 @@ _ALL = (
         licence="CC-BY-2.0",
         attribution="china.jpg by danielbuechele and flower.jpg by vultilion, Flickr, CC BY 2.0",
         classes=("china", "flower"),
-        counts=MappingProxyType({"train": 24_990, "test": 2_120}),
+        counts=MappingProxyType({"train": 99_540, "test": 2_120}),
         files=PhotographBlocks(),
     ),
 )

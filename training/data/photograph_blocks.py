@@ -1,6 +1,6 @@
 """Blocks of 8 x 8 pixels out of the two photographs in scikit-learn, read as data: not imported.
 
-The left three quarters of each photograph are the training split, a block every 4 pixels; the right
+The left three quarters of each photograph are the training split, a block every 2 pixels; the right
 quarter is the test split, cut into blocks that do not overlap. No pixel is in both.
 """
 
@@ -32,7 +32,7 @@ SIDE = 8
 COLUMNS: Mapping[Split, slice] = MappingProxyType(
     {"train": slice(0, 480), "test": slice(480, None)}
 )
-STEP: Mapping[Split, int] = MappingProxyType({"train": 4, "test": SIDE})
+STEP: Mapping[Split, int] = MappingProxyType({"train": 2, "test": SIDE})
 
 
 @dataclass(frozen=True)
