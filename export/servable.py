@@ -195,7 +195,7 @@ def _from_latent_and_label(run: LoadedRun) -> Offer:
 
 def _latent(run: LoadedRun) -> Latent:
     shape = (cast(Any, run.recipe.generator).latent,)
-    return Latent(name="z", shape=shape, distribution=run.config.recipe.prior)
+    return Latent(name="z", shape=shape, distribution=cast(Any, run.config.recipe).prior)
 
 
 def _pictures(generator: nn.Module, inputs: Sequence[Input], *example: Tensor) -> Offer:
@@ -222,7 +222,7 @@ _WARM_BLOCKS = 8
 
 
 def _from_autoencoder(run: LoadedRun) -> Offer:
-    coder, recipe = cast(Any, run.recipe.generator), run.config.recipe
+    coder, recipe = cast(Any, run.recipe.generator), cast(Any, run.config.recipe)
     distribution = "uniform" if recipe.code == "tanh" else "normal"
     shape: tuple[int | str, ...] = (coder.latent,)
     side = run.dataset["size"]

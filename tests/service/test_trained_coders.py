@@ -50,8 +50,8 @@ async def client(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[http
         config = load_preset(preset, [*settings, "schedule.precision=float32"])
         assert train(config, folder / name, Unseen(), lambda: False)
         export_bundle(load_run(folder / name), folder / "models", name, torchscript=False)
-    config = ServiceConfig(models=(folder / "models",), watch_s=0, cache_bytes=0)
-    async with serving(create_app(config)) as client:
+    served = ServiceConfig(models=(folder / "models",), watch_s=0, cache_bytes=0)
+    async with serving(create_app(served)) as client:
         yield client
 
 

@@ -42,18 +42,20 @@ def test_settings_go_over_the_preset(file: Path) -> None:
         str(file),
         ["schedule.kimg=2.5", "recipe.g_optimizer.lr=1e-3", "data.source=x=y", "recipe.hidden=7"],
     )
+    recipe: Any = config.recipe
     assert config.schedule.images == 2500
-    assert config.recipe.g_optimizer.lr == 0.001
+    assert recipe.g_optimizer.lr == 0.001
     assert config.data.source == "x=y"
     assert config.recipe.system == "gan"
-    assert config.recipe.hidden == 7
+    assert recipe.hidden == 7
 
 
 def test_an_optimizer_is_adam_unless_it_says_otherwise(file: Path) -> None:
     config = load_preset(str(file), ["recipe.d_optimizer={kind: sgd, momentum: 0.9}"])
-    assert config.recipe.g_optimizer.kind == "adam"
-    assert config.recipe.d_optimizer.kind == "sgd"
-    assert config.recipe.d_optimizer.momentum == 0.9
+    recipe: Any = config.recipe
+    assert recipe.g_optimizer.kind == "adam"
+    assert recipe.d_optimizer.kind == "sgd"
+    assert recipe.d_optimizer.momentum == 0.9
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,8 @@ def test_gaussian_nll_is_the_density_of_torch() -> None:
     mean, x = torch.randn(2, 5, 1, 3, 4, generator=random)
     for log_std in (-1.5, 0.0, 0.7):
         normal = torch.distributions.Normal(mean, math.exp(log_std))
-        expected = -normal.log_prob(x).flatten(1).sum(1).mean()
+        log_likelihood: Tensor = normal.log_prob(x)  # type: ignore[no-untyped-call]
+        expected = -log_likelihood.flatten(1).sum(1).mean()
         torch.testing.assert_close(losses.gaussian_nll(mean, torch.tensor(log_std), x), expected)
 
 

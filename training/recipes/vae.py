@@ -45,8 +45,8 @@ class VariationalCoder(nn.Module):
         self.log_std = None if self.bernoulli else nn.Parameter(torch.zeros(()))
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of z given pictures, [N, Z] each."""
-        mean, log_variance = self.encoder(images).float().chunk(2, dim=1)
+        """Mean and log variance of z given pictures, [N, Z] each; x in [0, 1], as in the paper."""
+        mean, log_variance = self.encoder((images + 1) / 2).float().chunk(2, dim=1)
         return mean, log_variance
 
     def encode(self, images: Tensor) -> Tensor:

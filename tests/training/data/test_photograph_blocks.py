@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_sample_image
 
-from training.data import load, photograph_blocks
+from training.data import Split, load, photograph_blocks
 from training.data.decode import with_channels
 from training.data.named import NAMED
 from training.data.photograph_blocks import SHA256, blocks, photographs
@@ -19,8 +19,8 @@ INSTALLED = Path(str(photograph_blocks._installed()))
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_blocks_are_counted_and_labelled_by_their_photograph(split: str) -> None:
-    data = load("photograph-blocks", split="train" if split == "train" else "test")
+def test_blocks_are_counted_and_labelled_by_their_photograph(split: Split) -> None:
+    data = load("photograph-blocks", split=split)
     count = NAMED["photograph-blocks"].counts[split]
     assert data.images.shape == (count, 8, 8, 1)
     assert data.classes == ("china", "flower")
