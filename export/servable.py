@@ -18,17 +18,22 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
+from export.coders import Blocks, Decoder, Encoder, Resampler
 from export.errors import NotServable
 from export.manifest import (
     FixedSize,
+    FreeSize,
+    Image,
     ImageOutput,
     Input,
     Label,
     Latent,
+    Noise,
     Output,
     Scalar,
     Size,
     Task,
+    VectorOutput,
 )
 from export.rows import Rows, Run
 from training.layers import to_uint8
@@ -190,7 +195,7 @@ def _from_latent_and_label(run: LoadedRun) -> Offer:
 
 def _latent(run: LoadedRun) -> Latent:
     shape = (cast(Any, run.recipe.generator).latent,)
-    return Latent(name="z", shape=shape, distribution=run.config.recipe.prior)
+    return Latent(name="z", shape=shape, distribution=cast(Any, run.config.recipe).prior)
 
 
 def _pictures(generator: nn.Module, inputs: Sequence[Input], *example: Tensor) -> Offer:
@@ -203,8 +208,67 @@ def _pictures(generator: nn.Module, inputs: Sequence[Input], *example: Tensor) -
     return Offer({"generator": servable}, {"generate": "generator"}, size)
 
 
+# --- Coders: from a picture to numbers, and back. ---
+
+STRENGTH = Scalar(
+    name="strength",
+    low=0.0,
+    high=1.0,
+    default=1.0,
+    description="of the noise in the code: 1 draws from the posterior, 0 takes its mean.",
+)
+_SIDES = {"min_side": 1, "max_side": 2048, "max_pixels": 2**20}  # of what is coded block by block
+_WARM_BLOCKS = 8
+
+
+def _from_autoencoder(run: LoadedRun) -> Offer:
+    coder, recipe = cast(Any, run.recipe.generator), cast(Any, run.config.recipe)
+    distribution = "uniform" if recipe.code == "tanh" else "normal"
+    shape: tuple[int | str, ...] = (coder.latent,)
+    side = run.dataset["size"]
+    size: Size = FixedSize(height=side, width=side)
+    if recipe.blocks:
+        coder = Blocks(coder, side)
+        shape = (*shape, f"height//{side}", f"width//{side}")
+        warm = (side * _WARM_BLOCKS,) * 2
+        size = FreeSize(stride=side, warm=(warm,), **_SIDES)
+    z, image = Latent(name="z", shape=shape, distribution=distribution), _picture(run)
+    graphs = {
+        "encoder": Servable(Encoder(coder), [image], [VectorOutput(name="z", shape=shape)]),
+        "decoder": Servable(Decoder(coder), [z], [_answer(run)]),
+        "coder": Servable(coder, [image], [_answer(run)]),
+    }
+    return Offer(graphs, {"encode": "encoder", "generate": "decoder", "translate": "coder"}, size)
+
+
+def _from_posterior(run: LoadedRun) -> Offer:
+    coder = cast(Any, run.recipe.generator)
+    shape, image = (coder.latent,), _picture(run)
+    inputs = (Latent(name="z", shape=shape), TRUNCATION)
+    offered = _pictures(coder, inputs, torch.zeros(2, coder.latent))
+    graphs = {
+        **offered.graphs,
+        "encoder": Servable(Encoder(coder), [image], [VectorOutput(name="z", shape=shape)]),
+        "coder": Servable(
+            Resampler(coder), [image, Noise(name="noise", shape=shape), STRENGTH], [_answer(run)]
+        ),
+    }
+    tasks: dict[Task, str] = {"encode": "encoder", "translate": "coder"}
+    return Offer(graphs, {**offered.tasks, **tasks}, offered.size)
+
+
+def _picture(run: LoadedRun) -> Image:
+    return Image(name="image", channels=run.dataset["channels"])
+
+
+def _answer(run: LoadedRun) -> ImageOutput:
+    return ImageOutput(name="reconstruction", channels=run.dataset["channels"])
+
+
 SERVABLES: dict[str, Callable[[LoadedRun], Offer]] = {
     "gan": _from_latent,
     "dcgan": _from_latent,
     "cgan": _from_latent_and_label,
+    "autoencoder": _from_autoencoder,
+    "vae": _from_posterior,
 }

@@ -7,6 +7,7 @@ log(1 - D) = -softplus(logits), which neither overflow nor round to log 0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -113,3 +114,36 @@ OBJECTIVES: dict[str, Objective] = {
     "hinge": Objective(hinge_d, _fake_only(hinge_g)),
     "relativistic": Objective(relativistic_d, relativistic_g, pairs=True),
 }
+
+
+def mean_squared_error(found: Tensor, target: Tensor) -> Tensor:
+    """E[(x' - x)^2] over pictures and pixels. Rumelhart et al. 1986 (Nature 323), eq. 3, scaled."""
+    return (found - target).square().mean()
+
+
+def bernoulli_nll(logits: Tensor, target: Tensor) -> Tensor:
+    """-E[log p(x|z)] in nats, each pixel a coin of that logit; Kingma & Welling 2014, eq. 11.
+
+    arXiv:1312.6114, appendix C.1. Both [N, ...]; x in [0, 1], grey where it is not 0 or 1.
+    """
+    return sigmoid_cross_entropy(logits, target) * target[0].numel()
+
+
+def gaussian_nll(mean: Tensor, log_std: Tensor, target: Tensor) -> Tensor:
+    """-E[log p(x|z)] in nats, p = N(mean, std^2 I); Kingma & Welling 2014, appendix C.2.
+
+    A density: negative where it is sure. ``log_std`` is one number for all pixels (Dai & Wipf
+    2019, arXiv:1903.05789, learn it so).
+    """
+    scaled = (target - mean) * torch.exp(-log_std)
+    constant = 0.5 * math.log(2 * math.pi)
+    return (0.5 * scaled.square() + log_std + constant).mean() * target[0].numel()
+
+
+def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """E[KL(N(mean, variance) || N(0, I))] in nats; Kingma & Welling 2014, appendix B.
+
+    -1/2 sum(1 + log variance - mean^2 - variance) over the Z of [N, Z].
+    """
+    divergences = mean.square() + log_variance.exp() - 1 - log_variance
+    return 0.5 * divergences.sum(1).mean()

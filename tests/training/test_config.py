@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,18 +43,20 @@ def test_settings_go_over_the_preset(file: Path) -> None:
         str(file),
         ["schedule.kimg=2.5", "recipe.g_optimizer.lr=1e-3", "data.source=x=y", "recipe.hidden=7"],
     )
+    recipe: Any = config.recipe
     assert config.schedule.images == 2500
-    assert config.recipe.g_optimizer.lr == 0.001
+    assert recipe.g_optimizer.lr == 0.001
     assert config.data.source == "x=y"
     assert config.recipe.system == "gan"
-    assert config.recipe.hidden == 7
+    assert recipe.hidden == 7
 
 
 def test_an_optimizer_is_adam_unless_it_says_otherwise(file: Path) -> None:
     config = load_preset(str(file), ["recipe.d_optimizer={kind: sgd, momentum: 0.9}"])
-    assert config.recipe.g_optimizer.kind == "adam"
-    assert config.recipe.d_optimizer.kind == "sgd"
-    assert config.recipe.d_optimizer.momentum == 0.9
+    recipe: Any = config.recipe
+    assert recipe.g_optimizer.kind == "adam"
+    assert recipe.d_optimizer.kind == "sgd"
+    assert recipe.d_optimizer.momentum == 0.9
 
 
 @pytest.mark.parametrize(
@@ -87,7 +90,7 @@ def test_a_setting_of_another_system_is_not_suggested(file: Path) -> None:
         ("recipe.hidden=-3", "recipe.hidden: input should be greater than 0, got -3"),
         ("recipe.g_optimizer.lr=fast", "recipe.g_optimizer.lr: input should be a valid number"),
         ("recipe.objective=wgan", "'nonsaturating'"),
-        ("recipe.system=gam", "recipe.system must be one of gan, dcgan, cgan, got 'gam'"),
+        ("recipe.system=gam", f"recipe.system must be one of {', '.join(SYSTEMS)}, got 'gam'"),
         ("recipe.g_optimizer.kind=sgdd", "section with kind: adam or sgd, got 'sgdd'"),
         ("recipe.g_optimizer=1", "recipe.g_optimizer must be a section with kind: adam or sgd"),
         ("recipe.d_optimizer=null", "recipe.d_optimizer must be a section with kind: adam or sgd"),
@@ -167,7 +170,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_preset_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match="did you mean 'cgan-fashion-fast'"):
         load_preset("cgan-fashion-fsat")
-    with pytest.raises(ConfigError, match="there are: cgan-faithful, "):
+    with pytest.raises(ConfigError, match=f"there are: {preset_names()[0]}, "):
         load_preset("?")
 
 

@@ -155,3 +155,39 @@ def test_penalty_is_differentiated_once_more() -> None:
     torch.autograd.backward(penalty)
     assert scale.grad is not None
     assert scale.grad.item() == pytest.approx(24)  # d(4 s^2)/ds = 8 s
+
+
+# Of coders: per picture, in nats.
+
+
+def test_bernoulli_nll_is_a_coin_for_each_pixel() -> None:
+    logits = torch.tensor([[[0.0, LOG3]], [[-LOG3, LOG3]]])  # D = 1/2, 3/4; 1/4, 3/4
+    pixels = torch.tensor([[[1.0, 1.0]], [[1.0, 0.5]]])
+    grey = (THREE_QUARTERS + QUARTER) / 2
+    expected = (HALF + THREE_QUARTERS + QUARTER + grey) / 2  # two pictures
+    assert losses.bernoulli_nll(logits, pixels).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_gaussian_nll_is_the_density_of_torch() -> None:
+    random = torch.Generator().manual_seed(0)
+    mean, x = torch.randn(2, 5, 1, 3, 4, generator=random)
+    for log_std in (-1.5, 0.0, 0.7):
+        normal = torch.distributions.Normal(mean, math.exp(log_std))
+        log_likelihood: Tensor = normal.log_prob(x)  # type: ignore[no-untyped-call]
+        expected = -log_likelihood.flatten(1).sum(1).mean()
+        torch.testing.assert_close(losses.gaussian_nll(mean, torch.tensor(log_std), x), expected)
+
+
+def test_gaussian_kl_is_that_of_torch_and_zero_at_the_prior() -> None:
+    random = torch.Generator().manual_seed(0)
+    mean, log_variance = torch.randn(2, 6, 3, generator=random)
+    posterior = torch.distributions.Normal(mean, (log_variance / 2).exp())
+    prior = torch.distributions.Normal(0.0, 1.0)
+    expected = torch.distributions.kl_divergence(posterior, prior).sum(1).mean()
+    torch.testing.assert_close(losses.gaussian_kl(mean, log_variance), expected)
+    assert losses.gaussian_kl(torch.zeros(4, 3), torch.zeros(4, 3)).item() == 0
+
+
+def test_mean_squared_error_is_over_pictures_and_pixels() -> None:
+    found, target = torch.tensor([[1.0, 2], [0, 0]]), torch.tensor([[0.0, 0], [0, 3]])
+    assert losses.mean_squared_error(found, target).item() == (1 + 4 + 9) / 4

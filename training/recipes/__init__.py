@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from training.recipe import Recipe, Shape
-from training.recipes import cgan, dcgan, gan
+from training.recipes import autoencoder, cgan, dcgan, gan, vae
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,15 @@ SYSTEMS: dict[str, System] = {
     "gan": System(gan.stages),
     "dcgan": System(dcgan.stages),
     "cgan": System(cgan.stages, conditional=True),
+    "autoencoder": System(autoencoder.stages),
+    "vae": System(vae.stages),
 }
 
 RecipeConfig = Annotated[
-    gan.GANConfig | dcgan.DCGANConfig | cgan.CGANConfig, Field(discriminator="system")
+    gan.GANConfig
+    | dcgan.DCGANConfig
+    | cgan.CGANConfig
+    | autoencoder.AutoencoderConfig
+    | vae.VAEConfig,
+    Field(discriminator="system"),
 ]
