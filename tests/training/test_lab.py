@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import ganymede
 from training.data import load
 from training.errors import ConfigError
-from training.lab import modes, optimal_discriminator, plateau, two_modes, vanishing
+from training.lab import modes, optimal_discriminator, plateau, stacked, two_modes, vanishing
 from training.lab.bilinear import RATE, conserved, play
 from training.lab.commands import lab
 from training.lab.experiments import EXPERIMENTS
@@ -171,6 +171,19 @@ def test_stacks_are_three_digits_as_colours() -> None:
     known = {image.tobytes() for image in digits.images[..., 0]}
     assert all(picture[..., c].tobytes() in known for picture in pictures for c in range(3))
     assert stacks.batch(2).x.shape == (4, 3, 28, 28)
+
+
+def test_a_stacked_pair_learns_and_is_sampled() -> None:
+    digits = load("fashion-mnist-subset", split="test")
+    stacks = Stacks(digits, stacked.BATCH, 0, torch.device("cpu"))
+    small = {"base_channels": 4, "d_base_channels": 4}
+    game = stacked.GAMES["relativistic, R1 + R2"].model_copy(update=small)
+    state = stacked.train_on(stacks, game, kimg=0.128)
+    assert state.images == 128
+    assert set(state.log.sums) == set()  # the last tick was taken
+    pictures = stacked.samples(state, stacks, 7)
+    assert pictures.shape == (7, 28, 28, 3)
+    assert pictures.dtype == np.uint8
 
 
 # The command.

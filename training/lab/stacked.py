@@ -49,7 +49,7 @@ PUBLISHED = (
     ("VEEGAN", "150", "2.95"),
     ("PacDCGAN2", "1000", "0.06 ± 0.003"),
     ("R3GAN's loss, small ResNet", "1000", "0.0781"),
-    ("GAN's loss, the same, with R1", "693", "0.9270"),
+    ("the classic loss, same paper", "693", "0.9270"),
 )
 
 
