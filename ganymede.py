@@ -32,6 +32,7 @@ COMMANDS = {
     "train": Entry("training.commands", "train", "Train a preset.", "train"),
     "resume": Entry("training.commands", "resume", "Go on with a run.", "train"),
     "estimate": Entry("training.commands", "estimate", "How long a preset will take.", "train"),
+    "lab": Entry("training.lab.commands", "lab", "Small experiments with known answers.", "train"),
     "data": Entry("training.data.commands", "app", "List and look at data sets.", "train"),
     "export": Entry(
         "export.commands", "export", "Bundle a run, a module or a graph.", "export,cpu"

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from training.config import Precision
-from training.data.batches import Batches
+from training.data.batches import Source
 from training.recipe import Recipe
 
 Resolved = Literal["float32", "bfloat16"]
@@ -35,7 +35,7 @@ def flushed_denormals() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-def resolve(precision: Precision, recipe: Recipe, batches: Batches) -> Resolved:
+def resolve(precision: Precision, recipe: Recipe, batches: Source) -> Resolved:
     """``auto`` becomes bfloat16 where an iteration takes clearly less time with it."""
     if precision != "auto":
         return precision
@@ -43,7 +43,7 @@ def resolve(precision: Precision, recipe: Recipe, batches: Batches) -> Resolved:
     return "bfloat16" if seconds["bfloat16"] * WORTH < seconds["float32"] else "float32"
 
 
-def time_iterations(recipe: Recipe, batches: Batches, runs: int = 5) -> dict[str, float]:
+def time_iterations(recipe: Recipe, batches: Source, runs: int = 5) -> dict[str, float]:
     """Seconds of one iteration, forward and backward of every phase, in each precision.
 
     The precisions take turns, and the least of ``runs`` after a warm-up counts: what else the
@@ -60,7 +60,7 @@ def time_iterations(recipe: Recipe, batches: Batches, runs: int = 5) -> dict[str
     return {choice: min(measured[1:]) for choice, measured in seconds.items()}
 
 
-def _iterate(recipe: Recipe, batches: Batches, precision: str) -> float:
+def _iterate(recipe: Recipe, batches: Source, precision: str) -> float:
     device = batches.device
     autocast: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
     if precision == "bfloat16":

@@ -111,6 +111,8 @@ class Phase:
         loss: takes a fresh batch and the images seen so far in the run.
         optimizer: as data; the trainer builds it.
         repeats: steps in a row, each on a batch of its own.
+        joined: the last of these steps is taken together with the next phase's, both gradients
+            being of the weights before either.
     """
 
     name: str
@@ -118,6 +120,7 @@ class Phase:
     loss: Callable[[Batch, int], Terms]
     optimizer: Adam | Sgd
     repeats: int = 1
+    joined: bool = False
 
 
 class Recipe(nn.Module):

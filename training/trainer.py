@@ -12,7 +12,7 @@ from torch import nn
 
 from training.checkpoint import State
 from training.config import ScheduleConfig
-from training.data.batches import Batches
+from training.data.batches import Source
 from training.errors import Diverged
 from training.log import Log
 from training.recipe import Adam, Batch, Phase, Sgd
@@ -42,7 +42,7 @@ def build_optimizer(settings: Adam | Sgd, network: nn.Module) -> torch.optim.Opt
 
 def fit(
     state: State,
-    batches: Batches,
+    batches: Source,
     schedule: ScheduleConfig,
     fabric: Fabric,
     stop: Callable[[], bool] = lambda: False,
@@ -55,34 +55,60 @@ def fit(
     Raises:
         Diverged: something is not finite; names it.
     """
-    log = state.log
     tick_images = max(schedule.batch, round(schedule.tick_kimg * 1000))
     while state.images < schedule.images and not stop():
-        for phase in state.recipe.phases():
-            for _ in range(phase.repeats):
-                step(phase, state, batches, schedule, fabric, log)
+        iterate(state, batches, schedule, fabric)
         state.images += schedule.batch
         state.ema.update(state.recipe.generator, schedule.batch, state.images)
         if state.images // tick_images > (state.images - schedule.batch) // tick_images:
             tick = measure(state, batches)
-            log.clear()
+            state.log.clear()
             yield tick
-    if log.counts:
+    if state.log.counts:
         tick = measure(state, batches)  # also before a stop: a diverged state is not to be kept
         if state.images >= schedule.images:
-            log.clear()
+            state.log.clear()
             yield tick
+
+
+def iterate(state: State, batches: Source, schedule: ScheduleConfig, fabric: Fabric) -> None:
+    """Every phase once, in order. A joined one waits with its last step for the next phase's."""
+    waiting: list[torch.optim.Optimizer] = []
+    for phase in state.recipe.phases():
+        for _ in range(phase.repeats - 1):
+            step(phase, state, batches, schedule, fabric, state.log)
+        differentiate(phase, state, batches, schedule, fabric, state.log)
+        waiting.append(state.optimizers[phase.name])
+        if not phase.joined:
+            for optimizer in waiting:
+                optimizer.step()
+            waiting.clear()
+    for optimizer in waiting:
+        optimizer.step()
 
 
 def step(
     phase: Phase,
     state: State,
-    batches: Batches,
+    batches: Source,
     schedule: ScheduleConfig,
     fabric: Fabric,
     log: Log,
 ) -> None:
     """One optimiser step of one phase, on a fresh batch."""
+    differentiate(phase, state, batches, schedule, fabric, log)
+    state.optimizers[phase.name].step()
+
+
+def differentiate(
+    phase: Phase,
+    state: State,
+    batches: Source,
+    schedule: ScheduleConfig,
+    fabric: Fabric,
+    log: Log,
+) -> None:
+    """The gradient of one phase's loss, on a fresh batch; nothing moves yet."""
     state.recipe.requires_grad_(False)
     phase.learns.requires_grad_(True)
     optimizer = state.optimizers[phase.name]
@@ -96,7 +122,6 @@ def step(
         total = torch.stack([term.float() for term in terms.values()]).sum()
         fabric.backward(total / schedule.accumulate)
         log.add(phase.name, terms)
-    optimizer.step()
     state.batches += 1
     log.rate[phase.name] = rate
 
@@ -112,7 +137,7 @@ def split(batch: Batch, parts: int) -> list[Batch]:
     ]
 
 
-def measure(state: State, batches: Batches) -> Tick:
+def measure(state: State, batches: Source) -> Tick:
     """What happened since the last tick.
 
     Raises:
@@ -140,7 +165,7 @@ def refuse_divergence(values: dict[str, float], images: int) -> None:
 
 
 @torch.no_grad()
-def watch(state: State, batches: Batches) -> dict[str, float]:
+def watch(state: State, batches: Source) -> dict[str, float]:
     """The recipe's signals, without a trace on the training: eval mode, random state kept."""
     devices = [batches.device] if batches.device.type == "cuda" else []
     with torch.random.fork_rng(devices):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from training.log import Log
 from training.recipe import Adam, Batch, Phase, Recipe, Sgd, Terms
 from training.recipes import SYSTEMS
 from training.train import begin
-from training.trainer import build_optimizer, fit, split, step, watch
+from training.trainer import build_optimizer, fit, iterate, split, step, watch
 
 SCHEDULE = tiny_config("none").schedule
 CPU = torch.device("cpu")
@@ -278,3 +279,72 @@ def test_log_starts_anew_after_a_tick() -> None:
     log.clear()
     log.add("d", {"a": torch.tensor(1.0)})
     assert log.means() == {"d/a": 1}
+
+
+# Simultaneous updates.
+
+
+class Chase(Recipe):
+    """x goes to y and y to x, each remembering where the other was."""
+
+    generator: nn.Linear
+
+    def __init__(self, *, joined: bool, repeats: int = 1) -> None:
+        super().__init__()
+        self.generator, self.other = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+        nn.init.constant_(self.generator.weight, 0.0)
+        nn.init.constant_(self.other.weight, 8.0)
+        self.joined, self.repeats = joined, repeats
+        self.seen: list[float] = []
+
+    def phases(self) -> tuple[Phase, ...]:
+        rate = Sgd(lr=0.5)
+        other = Phase("other", self.other, self.chase, rate, self.repeats, self.joined)
+        return other, Phase("own", self.generator, self.chase, rate)
+
+    def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+        return (batch.x.flatten(1)[:, :1],)
+
+    def chase(self, batch: Batch, images: int) -> Terms:
+        self.seen.append(batch.x.sum().item())
+        return {"gap": (self.generator.weight - self.other.weight).square().sum() / 2}
+
+
+@pytest.mark.parametrize(
+    ("joined", "repeats", "ends"),
+    [(False, 1, (2.0, 4.0)), (True, 1, (4.0, 4.0)), (True, 2, (2.0, 2.0))],
+    ids=["one after the other", "at once", "only the last of two at once"],
+)
+def test_a_joined_phase_moves_together_with_the_next(
+    joined: bool, repeats: int, ends: tuple[float, float]
+) -> None:
+    recipe = Chase(joined=joined, repeats=repeats)
+    state = begin(recipe, 1, 0, CPU)
+    list(fit(state, batches(), schedule(kimg=0.008), fabric(), never))
+    assert (recipe.generator.weight.item(), recipe.other.weight.item()) == ends
+    given = batches()  # a batch of its own for each, joined or not
+    assert recipe.seen == [given.batch(k).x.sum().item() for k in range(repeats + 1)]
+
+
+def test_a_phase_that_joins_nothing_steps_at_the_end() -> None:
+    recipe = Pull()
+    phase = dataclasses.replace(recipe.phases()[0], joined=True)
+    state = begin(recipe, 1, 0, CPU)
+    recipe.phases = lambda: (phase,)  # type: ignore[method-assign]
+    iterate(state, batches(), SCHEDULE, fabric())
+    assert recipe.generator.weight.item() == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("system", ["gan", "dcgan"])
+def test_simultaneous_updates_change_what_g_answers(system: str) -> None:
+    """D goes where it goes anyway; G answers D as it was before."""
+    ends: dict[str, dict[str, Tensor]] = {}
+    for updates in ("simultaneous", "alternating"):
+        torch.manual_seed(1)
+        sgd = {"kind": "sgd", "lr": 0.1}
+        state = tiny_state(system, updates=updates, g_optimizer=sgd, d_optimizer=sgd)
+        iterate(state, batches(), SCHEDULE, fabric())
+        ends[updates] = dict(state.recipe.named_parameters())  # spectral norm's buffers move
+    one, other = ends["simultaneous"], ends["alternating"]
+    moved = {name.partition(".")[0] for name in one if not torch.equal(one[name], other[name])}
+    assert moved == {"generator"}

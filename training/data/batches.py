@@ -6,12 +6,27 @@ own Philox stream, so that resuming needs one number and no iterator state.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from training.data.dataset import Dataset
 from training.recipe import Batch
+
+
+class Source(Protocol):
+    """Where a training loop finds its ``k``-th batch, whenever it asks."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are."""
+        ...
+
+    def batch(self, k: int) -> Batch:
+        """The ``k``-th batch."""
+        ...
 
 
 class Batches:

@@ -6,8 +6,10 @@
            -> conditional.py do the samples show their class, and can one learn from them?
     features -> frechet.py   how far apart are two sets, as Gaussians?
              -> coverage.py  precision and recall, density and coverage: fidelity and variety apart
+    points, labels -> modes.py       how many modes of a known distribution, and how evenly
+    densities      -> divergence.py  by quadrature, and out of a discriminator's loss
 
-Only ``judge.py`` and ``conditional.py`` need torch. No number here means anything alone: each
-depends on the features and the number of samples, so a report prints both, and beside each figure
-the same for real images against real images.
+``judge.py``, ``conditional.py`` and ``modes.py`` need torch. No number here means anything alone:
+each depends on the features and the number of samples, so a report prints both, and beside each
+figure the same for real images against real images.
 """

@@ -25,6 +25,9 @@ class AdversarialConfig(Settings):
     prior: Literal["normal", "uniform"] = Field("normal", description="of z; uniform: [-1, 1)")
     objective: ObjectiveName = "nonsaturating"
     d_steps: int = Field(1, gt=0, description="discriminator steps per generator step, k")
+    updates: Literal["alternating", "simultaneous"] = Field(
+        "alternating", description="simultaneous: G answers D as it was before its last step"
+    )
     r1: float = Field(0.0, ge=0, description="gamma of the penalty on real images")
     r2: float = Field(0.0, ge=0, description="gamma of the penalty on generated images")
     g_optimizer: Optimizer = Adam()
@@ -89,7 +92,14 @@ class GAN(Recipe):
         """K discriminator steps, then one of the generator. Goodfellow et al. 2014, algorithm 1."""
         config = self.config
         return (
-            Phase("d", self.discriminator, self.d_loss, config.d_optimizer, config.d_steps),
+            Phase(
+                "d",
+                self.discriminator,
+                self.d_loss,
+                config.d_optimizer,
+                config.d_steps,
+                joined=config.updates == "simultaneous",
+            ),
             Phase("g", self.generator, self.g_loss, config.g_optimizer),
         )
 
