@@ -24,6 +24,7 @@ SMALL: dict[str, dict[str, object]] = {
     "gan": {"hidden": 8},
     "dcgan": {"base_channels": 4, "max_channels": 8, "d_base_channels": 4},
     "cgan": {"base_channels": 4, "max_channels": 8, "d_base_channels": 4},
+    "ebgan": {"base_channels": 4, "max_channels": 8, "d_base_channels": 4, "code": 4},
 }
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from training.recipe import Recipe, Shape
-from training.recipes import cgan, dcgan, gan
+from training.recipes import cgan, dcgan, ebgan, gan
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,10 @@ SYSTEMS: dict[str, System] = {
     "gan": System(gan.stages),
     "dcgan": System(dcgan.stages),
     "cgan": System(cgan.stages, conditional=True),
+    "ebgan": System(ebgan.stages),
 }
 
 RecipeConfig = Annotated[
-    gan.GANConfig | dcgan.DCGANConfig | cgan.CGANConfig, Field(discriminator="system")
+    gan.GANConfig | dcgan.DCGANConfig | cgan.CGANConfig | ebgan.EBGANConfig,
+    Field(discriminator="system"),
 ]
