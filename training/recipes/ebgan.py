@@ -20,20 +20,22 @@ from training.layers import Norm, levels
 from training.losses import ENERGIES, Objective, energy_g, margin_d, pulling_away
 from training.recipe import MOST, Batch, Recipe, Shape, Terms
 from training.recipes import dcgan
-from training.recipes.gan import GAN
+from training.recipes.gan import GAN, Generator
 
 REMEMBERED = 1024  # energies of the latest real images: what a score is compared with
 
 
 class EBGANConfig(dcgan.ConvolutionalConfig):
-    """A convolutional generator and a convolutional autoencoder."""
+    """A generator and an autoencoder, both convolutional or both perceptrons."""
 
     system: Literal["ebgan"]
+    networks: Literal["convolutional", "perceptrons"] = "convolutional"
+    hidden: int = Field(256, gt=0, le=MOST, description="units of the perceptrons' layers")
     energy: Literal["l2", "cosine"] = "l2"
     margin: float = Field(10.0, gt=0, description="m: energies above it are high enough")
     pulling_away: float = Field(0.1, ge=0, description="weight of the repelling term; 0 is none")
     code: int | None = Field(
-        32, gt=0, le=MOST, description="length of the code; none: the lowest feature maps are it"
+        32, gt=0, le=MOST, description="length of the code; none: the lowest features themselves"
     )
     noise: float = Field(
         0.0, ge=0, description="standard deviation of what the autoencoder must remove"
@@ -54,28 +56,41 @@ class Autoencoder(nn.Module):
 
     def __init__(self, config: EBGANConfig, image: Shape) -> None:
         super().__init__()
-        self.features = dcgan.Features(config, image.channels, image.size)
-        halvings, side = levels(image.size)
-        widths = [config.d_base_channels * 2**k for k in range(halvings + config.d_stem)]
-        channels = [min(config.max_channels, width) for width in reversed(widths)]  # back up
-        flat = self.features.outputs
-        self.code = nn.Linear(flat, config.code) if config.code else nn.Identity()
-        blocks: list[nn.Module] = [nn.Linear(config.code, flat)] if config.code else []
-        blocks += [nn.Unflatten(1, (channels[0], side, side)), nn.LeakyReLU(0.2)]
-        for inputs, outputs in pairwise(channels):
-            blocks += [dcgan.upsample(config, inputs, outputs, bias=True)]
-            blocks += [nn.BatchNorm2d(outputs)] if config.d_norm == "batch" else []
-            blocks += [nn.LeakyReLU(0.2)]
-        if config.d_stem:
-            last: nn.Module = nn.Conv2d(channels[-1], image.channels, 3, 1, 1)
-        else:
-            last = dcgan.upsample(config, channels[-1], image.channels, bias=True)
-        self.decoder = nn.Sequential(*blocks, last)
+        parts = _perceptrons if config.networks == "perceptrons" else _convolutions
+        down, features, up = parts(config, image)
+        code = config.code
+        self.encoder = nn.Sequential(down, *([nn.Linear(features, code)] if code else []))
+        back: list[nn.Module] = [nn.Linear(code, features), nn.LeakyReLU(0.2)] if code else []
+        self.decoder = nn.Sequential(*back, *up)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Dec(Enc(x)) and Enc(x)."""
-        code: Tensor = self.code(self.features(images))
+        code: Tensor = self.encoder(images)
         return self.decoder(code).float().tanh(), code
+
+
+def _perceptrons(config: EBGANConfig, image: Shape) -> tuple[nn.Module, int, list[nn.Module]]:
+    size = (image.channels, image.size, image.size)
+    pixels = image.channels * image.size**2
+    down = nn.Sequential(nn.Flatten(), nn.Linear(pixels, config.hidden), nn.LeakyReLU(0.2))
+    return down, config.hidden, [nn.Linear(config.hidden, pixels), nn.Unflatten(1, size)]
+
+
+def _convolutions(config: EBGANConfig, image: Shape) -> tuple[nn.Module, int, list[nn.Module]]:
+    """A discriminator's trunk, how many features it gives, and its mirror image."""
+    down = dcgan.Features(config, image.channels, image.size)
+    halvings, side = levels(image.size)
+    widths = [config.d_base_channels * 2**k for k in range(halvings + config.d_stem)]
+    channels = [min(config.max_channels, width) for width in reversed(widths)]
+    up: list[nn.Module] = [nn.Unflatten(1, (channels[0], side, side))]
+    for inputs, outputs in pairwise(channels):
+        up += [dcgan.upsample(config, inputs, outputs, bias=True)]
+        up += [nn.BatchNorm2d(outputs)] if config.d_norm == "batch" else []
+        up += [nn.LeakyReLU(0.2)]
+    if config.d_stem:
+        return down, down.outputs, [*up, nn.Conv2d(channels[-1], image.channels, 3, 1, 1)]
+    last = dcgan.upsample(config, channels[-1], image.channels, bias=True)
+    return down, down.outputs, [*up, last]
 
 
 class EBGAN(GAN):
@@ -86,7 +101,11 @@ class EBGAN(GAN):
 
     def __init__(self, config: EBGANConfig, image: Shape) -> None:
         super().__init__(config)
-        self.generator = dcgan.Generator(config, image)
+        if config.networks == "perceptrons":
+            size = (image.channels, image.size, image.size)
+            self.generator = Generator(config.latent, config.hidden, size)
+        else:
+            self.generator = dcgan.Generator(config, image)
         self.discriminator = Autoencoder(config, image)
         self.energy = ENERGIES[config.energy]
         self.register_buffer("energies", torch.zeros(REMEMBERED))
