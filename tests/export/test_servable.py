@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from export.errors import NotServable
 from export.manifest import FixedSize, ImageOutput, Label, Latent, Scalar, Vector, VectorOutput
-from export.servable import SERVABLES, Probe, Servable, offer, torch_run
+from export.servable import SERVABLES, Probe, Scored, Servable, offer, torch_run
 from tests.export.networks import (
     CLASSES,
     LATENT,
@@ -120,3 +120,28 @@ def test_vectors_leave_as_they_are() -> None:
     assert torch.equal(doubled, w * 2)
     assert image.dtype == torch.uint8
     assert Probe(servable).names == ["doubled", "image", "image.float"]
+
+
+class Halved(nn.Module):
+    """Makes a picture again at half its brightness."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return images / 2, images.flatten(1)
+
+
+def mean_distance(images: Tensor, made: Tensor) -> Tensor:
+    return (images - made).abs().flatten(1).mean(1)
+
+
+def test_share_below_is_where_an_energy_stands_among_the_known_ones() -> None:
+    scored = Scored(Halved(), mean_distance, torch.linspace(0, 0.4, 1000))
+    x = torch.tensor([0.0, 0.2, 0.4, 0.8, 1.0]).reshape(5, 1, 1, 1).expand(5, 1, 2, 2)
+    energy, share = scored(x)
+    torch.testing.assert_close(energy, torch.tensor([0.0, 0.1, 0.2, 0.4, 0.5]))
+    torch.testing.assert_close(share, torch.tensor([0.0, 0.25, 0.5, 1.0, 1.0]), atol=1e-4, rtol=0)
+
+
+def test_equal_energies_are_no_cliff() -> None:
+    scored = Scored(Halved(), mean_distance, torch.full((50,), 0.2))
+    _, share = scored(torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1))
+    assert share.tolist() == [0, 1]
