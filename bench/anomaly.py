@@ -75,7 +75,7 @@ def learnt(config: RunConfig, normal: Dataset, seed: int) -> EBGAN:
 
 
 @torch.no_grad()
-def energies(recipe: EBGAN, pictures: data.Dataset) -> Scores:
+def energies(recipe: EBGAN, pictures: Dataset) -> Scores:
     """The energy of each picture."""
     found = []
     for start in range(0, len(pictures), CHUNK):
@@ -84,10 +84,14 @@ def energies(recipe: EBGAN, pictures: data.Dataset) -> Scores:
     return np.concatenate(found).astype(np.float64)
 
 
+def flat(images: Dataset) -> NDArray[np.float64]:
+    """The pictures as rows in [-1, 1]."""
+    return images.images.reshape(len(images), -1) / 127.5 - 1
+
+
 def residuals(normal: Dataset, pictures: Dataset, numbers: int, energy: Energy) -> Scores:
     """The distance of each picture from what PCA of the normal ones makes of it again."""
-    known, asked = (images.images.reshape(len(images), -1) / 127.5 - 1 for images in (normal, pictures))
-    axes = PCA(numbers, svd_solver="full").fit(known)
+    axes, asked = PCA(numbers, svd_solver="full").fit(flat(normal)), flat(pictures)
     made = axes.inverse_transform(axes.transform(asked))
     return energy(torch.from_numpy(asked), torch.from_numpy(made)).numpy().astype(np.float64)
 
@@ -153,8 +157,12 @@ def main(
     config = load_preset(preset, settings or [])
     recipe: Any = config.recipe
     if recipe.system != "ebgan" or not recipe.code:
-        raise BenchError(f"{preset} must be of the system ebgan, and have a code: PCA gets its size")
-    known, asked = (data.load(source, split=part, size=config.data.size) for part in ("train", "test"))
+        raise BenchError(
+            f"{preset} must be of the system ebgan, and have a code: PCA gets its size"
+        )
+    known, asked = (
+        data.load(source, split=part, size=config.data.size) for part in ("train", "test")
+    )
     chosen = [int(digit) for digit in digits]
     result = Result("anomaly", data=source, preset=config.model_dump(mode="json"), seeds=seeds)
     rows: list[dict[str, Any]] = []
@@ -167,8 +175,8 @@ def main(
     result.update(complete=True)
     result.write(json)
     console().print(table(rows, recipe.code, recipe.energy))
-    means = [statistics.mean(statistics.mean(row["ebgan"]) for row in rows)]
-    if means[0] <= statistics.mean(row["pca"] for row in rows):
+    found, baseline = (np.mean([row[name] for row in rows]) for name in ("ebgan", "pca"))
+    if found <= baseline:
         raise typer.Exit(1)
 
 

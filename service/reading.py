@@ -129,9 +129,7 @@ def _numbers(task: Reading, graph: Graph, answer: Answer) -> Floats:
     return numbers
 
 
-def _document(
-    task: Reading, graph: Graph, facts: Facts, numbers: Floats, answer: Answer
-) -> bytes:
+def _document(task: Reading, graph: Graph, facts: Facts, numbers: Floats, answer: Answer) -> bytes:
     said: dict[str, Any] = {
         "model": facts.model,
         "version": facts.version,

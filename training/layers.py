@@ -131,7 +131,7 @@ class MinibatchDeviation(nn.Module):
 
 
 def pack(images: Tensor, together: int) -> Tensor:
-    """[N, C, H, W] -> [N / m, m C, H, W]: each judgement is of m pictures, side by side as channels.
+    """[N, C, H, W] -> [N / m, m C, H, W]: m pictures are judged together, as channels of one.
 
     Lin et al. 2018 (arXiv:1712.04086), section 2.
 

@@ -94,7 +94,9 @@ def zero_centred_penalty(logits: Tensor, images: Tensor) -> Tensor:
 
 def reconstruction_norm(images: Tensor, made: Tensor) -> Tensor:
     """||Dec(Enc(x)) - x||, [N], the energy of Zhao et al. 2017 (arXiv:1609.03126), section 2.3."""
-    return torch.linalg.vector_norm((made - images).flatten(1).float(), dim=1)
+    difference = (made - images).flatten(1).float()
+    norm: Tensor = torch.linalg.vector_norm(difference, dim=1)
+    return norm
 
 
 def cosine_distance(images: Tensor, made: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A small energy-based pair, really trained, exported and served: it draws, and tells the strange."""
+"""A small energy-based pair, trained, exported and served: it draws, and tells the strange."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scorer")
     np.savez(folder / "stripes.npz", images=stripes(96, 0))
     recipe = {"networks": "perceptrons", "hidden": 32, "energy": "cosine", "margin": 0.5}
+    learning = {"pretrain_kimg": 0.8, "d_optimizer": {"lr": 0.003}}
     raw = {
-        "recipe": {"system": "ebgan", "latent": 4, "code": 8, "pretrain_kimg": 0.8, **recipe},
+        "recipe": {"system": "ebgan", "latent": 4, "code": 8, **recipe, **learning},
         "data": {"source": str(folder / "stripes.npz"), "size": SIDE},
         "schedule": {"kimg": 1.6, "batch": 16, "precision": "float32"},
     }
-    raw["recipe"]["d_optimizer"] = {"lr": 0.003}  # type: ignore[index]
     assert train(validate(raw, "test"), folder / "run", Silent(), never)
     export_bundle(load_run(folder / "run"), folder / "models", "stripes")
     return folder / "models"

@@ -114,4 +114,5 @@ def test_faithful_gan_is_that_of_the_code_published_beside_goodfellow_et_al() ->
         assert (optimizer.lr, optimizer.momentum) == (0.1, 0.5)
     assert config.schedule.batch == 100
     assert config.recipe.prior == "normal"
+    assert config.recipe.system == "gan"
     assert config.recipe.objective == "nonsaturating"
