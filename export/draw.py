@@ -8,6 +8,7 @@ drawn again alone.
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -43,30 +44,41 @@ def draw(entry: Latent | Noise, seeds: Sequence[int], height: int, width: int) -
     shape = resolve_shape(entry.shape, height, width)
     rows = np.empty((len(seeds), *shape), np.float32)
     for row, seed in zip(rows, seeds, strict=True):
-        _fill(row, entry, stream(seed, entry.name))
+        _fill(row, entry, _STREAMS.at(seed, entry.name))
     return rows
 
 
 def draw_label(entry: Label, seed: int) -> int:
     """The class, in [0, K), of an image for which none was asked."""
-    return int(stream(seed, entry.name).random() * len(entry.classes))
+    return int(_STREAMS.at(seed, entry.name).random() * len(entry.classes))
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
     """The random stream of one input of one image."""
     key = np.array([seed, zlib.crc32(name.encode())], np.uint64)
-    return np.random.Generator(np.random.Philox(_Key(key)))  # type: ignore[arg-type]
+    return np.random.Generator(np.random.Philox(key=key))
 
 
-class _Key(np.random.bit_generator.ISeedSequence):
-    """Gives Philox its key, as ``Philox(key=...)`` does after asking the system for entropy."""
+class _Streams(threading.local):
+    """One generator a thread, wound to the start of stream after stream.
 
-    def __init__(self, key: NDArray[np.uint64]) -> None:
-        self._key = key
+    To make a new one takes four times as long, and asks the system for entropy that nobody uses.
+    """
 
-    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> NDArray[np.uint64]:  # noqa: ANN401
-        """The key; Philox asks for its two words of 64 bits."""
-        return self._key
+    def __init__(self) -> None:
+        philox = np.random.Philox(key=0)
+        self._generator, self._philox = np.random.Generator(philox), philox
+        self._start: Any = philox.state
+        self._key = self._start["state"]["key"]
+
+    def at(self, seed: int, name: str) -> np.random.Generator:
+        """As ``stream`` gives it, until this thread asks for the next."""
+        self._key[:] = seed, zlib.crc32(name.encode())
+        self._philox.state = self._start
+        return self._generator
+
+
+_STREAMS = _Streams()
 
 
 def _fill(row: Array, entry: Latent | Noise, generator: np.random.Generator) -> None:

@@ -2,8 +2,10 @@
 
 The hops of a request, each in a file of its own::
 
-    middleware    request id, size limit, one log line, metrics
+    middleware    request id, one log line, metrics
     guard         who may ask: keys, limits; without keys, this machine    401 403 429
+    bodies        how much of a body, and of all, is held                  413 429
+    door          is everything full, or not loaded? then it is not read   429 503
     app, routes   one hop each: only they know the web framework
     parsing       bytes -> schemas (those of replies are documents)        400 415 422
     uploads       bytes -> a picture's file, and what is asked of it       400 415 422
@@ -18,6 +20,7 @@ The hops of a request, each in a file of its own::
     batcher       requests -> batches                                      429 504
     session       batches -> ONNX Runtime (onnx_runtime) -> rows           500
     replies       rows -> images (the codecs; png) -> the body of the reply
+    writing       head and body -> one piece
 
 ``/v2`` takes tensors instead of words: ``v2`` has its own hops, and joins at ``engine``.
 Around them, in a process each: ``supervisor`` holds the ``gate`` and hands each connection over to
@@ -29,11 +32,11 @@ all workers' repositories. Each has an ``inventory`` of the folders, a ``catalog
 and a ``retirement`` of what did.
 
 Asked again with the same seed, ``cache`` has the reply and everything after ``planning`` is spared.
-``generate`` and ``reading`` (what starts from a picture) string them together. Errors are drawn in
+``generate`` and ``reading`` (what starts from a picture) string them together; ``making`` is the
+part from rows to the finished reply, whole or image by image. Errors are drawn in
 ``errors``; settings are in ``config``. The service knows the roles of a graph's inputs and no kind
 of GAN, and imports of Ganymede's other packages only the contract: ``export.bundle``,
-``export.manifest``, ``export.size``, ``export.draw`` and ``export.dimension``. It never imports
-torch.
+``export.manifest``, ``export.draw`` and ``export.dimension``. It never imports torch.
 """
 
 __version__ = "0.1.0"

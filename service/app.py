@@ -18,6 +18,7 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp
 
 from service import __version__, cards, documentation
+from service.bodies import LimitBody
 from service.config import ServiceConfig
 from service.control import Control, local_control
 from service.documents import Health
@@ -30,7 +31,6 @@ from service.limits import Buckets
 from service.metrics import Metrics
 from service.middleware import (
     Application,
-    LimitBody,
     Observe,
     Receive,
     Scope,
@@ -132,7 +132,7 @@ def _surround(app: FastAPI, config: ServiceConfig, metrics: Metrics) -> Applicat
     layers = Shortcut(layers, pictures.routes.shortcuts)
     state = app.state
     layers = Door(layers, state.repository, state.cache, metrics, config.queue_images)
-    layers = LimitBody(layers, config.max_body_bytes, metrics)
+    layers = LimitBody(layers, config.max_body_bytes, config.bodies_bytes, metrics)
     keyring = None
     if config.keys_file:
         shared = config.runtime_folder / "limits" if config.runtime_folder else None
@@ -200,7 +200,9 @@ async def show_ready(request: Request) -> Response:
 @routes.on("/metrics")
 async def show_metrics(request: Request) -> Response:
     """Every series, for Prometheus."""
-    body, content_type = request.app.state.metrics.expose(request.headers.get("accept", ""))
+    metrics: Metrics = request.app.state.metrics
+    accept = request.headers.get("accept", "")
+    body, content_type = await asyncio.to_thread(metrics.expose, accept)
     return Response(body, headers={"Content-Type": content_type})
 
 

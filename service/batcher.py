@@ -214,8 +214,10 @@ class _Queue:
 
     def oldest(self) -> float | None:
         """When the item came that has waited for longest; looks at all of them."""
-        rings = [ring for by_key in self._rings.values() for ring in by_key.values()]
-        return min((item.arrived for ring in rings for item in ring.values()), default=None)
+        # Copied before it is looked at, in case another thread asks.
+        rings = [ring for by_key in self._rings.values() for ring in list(by_key.values())]
+        items = [item for ring in rings for item in list(ring.values())]
+        return min((item.arrived for item in items), default=None)
 
     def take(self, max_rows: int, now: float) -> list[_Part]:
         """The next batch, when anything waits; empty if all whose turn it was had expired."""
@@ -257,8 +259,9 @@ class Batcher(Generic[P, R]):
             batch, and has to wait for its turn itself.
         run_alone: like ``run``, and uses the whole device; without it nothing runs alone.
         alone_rows: most rows that are given to ``run_alone``.
-        run_at_once: asked first when nothing else runs or waits; gives the result without having
-            waited for anything, or None when that would take too long.
+        run_at_once: asked first when nothing else runs or waits, once in a step of the event loop;
+            gives the result without having waited for anything, or None when that would take too
+            long.
         most_rows: maps a key, and the most rows of any batch, to the most rows of its batches.
         told: called after each batch.
         withdrawn: called with the rows that were accepted and are never handed to ``run``, as
@@ -290,7 +293,7 @@ class Batcher(Generic[P, R]):
         self._run, self._run_alone, self._lanes, self._clock = run, run_alone, lanes, clock
         self._alone_rows = alone_rows if run_alone is not None else 0
         self._told, self._withdrawn, self._most_rows = told, withdrawn, most_rows
-        self._run_at_once = run_at_once
+        self._run_at_once, self._ran_at_once = run_at_once, False
         self.max_batch_rows, self._max_wait_s = max_batch_rows, max_wait_s
         self._max_queue_rows, self._max_queue_bytes = max_queue_rows, max_queue_bytes
         self._queue = _Queue()
@@ -330,6 +333,8 @@ class Batcher(Generic[P, R]):
             least_s: for any run.
             limit_s: for a run of these parts; not asked before ``least_s``.
         """
+        if not self._running:
+            return 0.0
         now = self._clock()
         for run in islice(self._running.values(), self._lanes):
             ran_s = now - run.since
@@ -400,6 +405,8 @@ class Batcher(Generic[P, R]):
         """
         if self._running or self._queue.rows or self._closing or self._max_wait_s:
             return None
+        if self._ran_at_once:  # others came in the same step: together they take less
+            return None
         if not 0 < len(rows) <= self.max_batch_rows:
             return None
         start = self._clock()
@@ -412,8 +419,13 @@ class Batcher(Generic[P, R]):
         if result is None:
             return None
         ran_s = self._clock() - start
+        self._ran_at_once = True
+        self._loop.call_soon(self._end_step)
         self._tell(Batch([rows], ran_s, alone=False, failed_runs=0, failed_parts=0))
         return Done([result], 0.0, ran_s)
+
+    def _end_step(self) -> None:
+        self._ran_at_once = False
 
     def _accept(self, item: _Item) -> None:
         queue = self._queue

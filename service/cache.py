@@ -108,13 +108,17 @@ class ReplyCache(Generic[V]):
         return value
 
     def keep(self, key: str, value: V) -> None:
-        """Keep a value that was made without ``get``, because nobody could have waited for it."""
+        """Keep a value that was made without ``get``; nothing where the cache is off."""
+        if not self.limit_bytes:
+            return
         self._observe("miss")
         self._keep(key, value)
 
     def _keep(self, key: str, value: V) -> None:
         if value.nbytes + ENTRY_BYTES > self.limit_bytes:
             return
+        if (replaced := self._kept.pop(key, None)) is not None:
+            self.nbytes -= replaced.nbytes + ENTRY_BYTES
         self._kept[key] = value
         self.nbytes += value.nbytes + ENTRY_BYTES
         while self.nbytes > self.limit_bytes:

@@ -14,6 +14,7 @@ import typer
 
 from service import logs
 from service.config import InvalidSetting, ServiceConfig, load_config
+from service.keys import read_keys
 from service.listening import listen
 from service.supervisor import supervise
 from service.threads import cuda_is_likely, usable_cores
@@ -56,6 +57,8 @@ def serve(
     config = load_config(**settings)
     logs.configure(config.log_level)
     count = choose_workers(config)
+    if config.keys_file:
+        read_keys(config.keys_file)  # what is wrong with them is told before anything starts
     with listen(config.host, config.port) as listener:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _leave)
@@ -80,7 +83,7 @@ def choose_workers(config: ServiceConfig) -> int:
     # Workers on one GPU could not batch together.
     if (
         not divisible
-        or config.provider == "cuda"
+        or config.provider in ("cuda", "tensorrt")
         or (config.provider == "auto" and cuda_is_likely())
     ):
         return 1

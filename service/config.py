@@ -197,6 +197,9 @@ class ServiceConfig(BaseSettings):
 
     max_images: int = Field(64, ge=1, description="Most images in one request.")
     max_body_bytes: int = Field(20 * MiB, ge=1024, description="Largest request body, in bytes.")
+    bodies_bytes: int = Field(
+        256 * MiB, ge=1024, description="Bytes of all request bodies that are held at once."
+    )
     max_upload_pixels: int = Field(
         16_000_000,
         ge=1,
@@ -226,26 +229,6 @@ class ServiceConfig(BaseSettings):
     drain_s: float = Field(
         20.0, ge=0, description="Seconds given to accepted requests when the service stops."
     )
-
-    def share(self, workers: int, cores: int) -> ServiceConfig:
-        """The settings of one of several workers, among whom what is meant for all is shared out.
-
-        Each still takes the largest request.
-
-        Args:
-            workers: how many there are.
-            cores: that they share.
-        """
-        return self.model_copy(
-            update={
-                "cores": max(1, cores // workers),
-                "queue_images": max(self.queue_images // workers, self.max_images),
-                "queue_bytes": max(
-                    self.queue_bytes // workers, min(self.queue_bytes, LARGEST_REQUEST_BYTES)
-                ),
-                "cache_bytes": self.cache_bytes // workers,
-            }
-        )
 
     @model_validator(mode="after")
     def _a_request_fits_the_queue(self) -> ServiceConfig:
@@ -279,13 +262,16 @@ def load_config(**overrides: Any) -> ServiceConfig:  # noqa: ANN401
         raise InvalidSetting("\n".join(_explain(error, given))) from error
 
 
+_OF_OTHERS = ("KEY", "CACHE")  # of ``ganymede admin``, and of training
+
+
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """One sentence for each variable with the prefix that is no setting."""
     known = [name.upper() for name in ServiceConfig.model_fields]
     sentences = []
     for name in sorted(environment):
         field = name.upper().removeprefix(PREFIX)
-        if field != name.upper() and field not in known:
+        if field != name.upper() and field not in (*known, *_OF_OTHERS):
             near = difflib.get_close_matches(field, known, n=1)
             hint = f"; did you mean {PREFIX}{near[0]}?" if near else ""
             sentences.append(f"{name} is not a setting of the service and is ignored{hint}")

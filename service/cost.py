@@ -156,5 +156,7 @@ class Caution:
 
 def _bucket(column: dict[int, float], rows: int) -> int:
     """The bucket that ``rows`` run in, or the largest."""
+    if rows in column:
+        return rows
     buckets = list(column)
     return buckets[min(bisect_left(buckets, rows), len(buckets) - 1)]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from export.manifest import Task
 from service.cache import ReplyCache
-from service.errors import InvalidInput, NotReady, QueueFull, ServiceError
+from service.errors import NotReady, QueueFull, ServiceError
 from service.metrics import Metrics
 from service.middleware import Application, Receive, Scope, Send, header, send_reply
 from service.model import RETRY_AFTER_S, Model
@@ -91,11 +91,9 @@ class Door:
 
     def _not_ready(self) -> NotReady | None:
         try:
-            self._repository.get(None)
+            self._repository.require_started()
         except NotReady as error:
             return error
-        except InvalidInput:  # there are several models, and no default
-            pass
         return None
 
     def _full(self, model: Model, task: Task) -> ServiceError | None:

@@ -60,7 +60,7 @@ class Engine:
     ) -> None:
         self.layout, self.costs = fitted.layout, fitted.costs
         self._model, self._opener, self._metrics = model, opener, metrics
-        self._sessions = fitted.sessions
+        self._sessions, self._cost_ratio = fitted.sessions, metrics.cost_ratio.labels(model)
         self._queue_s, self._sleep = config.queue_s, sleep
         self.caution, self.tally = Caution(), Tally()
         self._faults, self._rebuilds = Faults(), 0
@@ -198,7 +198,7 @@ class Engine:
         if not batch.failed_runs:
             self._rebuilds = 0
             ratio = self.costs[lanes].observe(rows, batch.parts[0].row_elements, batch.ran_s)
-            self._metrics.cost_ratio.labels(self._model).observe(ratio)
+            self._cost_ratio.observe(ratio)
         verdict = self._faults.judge(rows, len(batch.parts), batch.failed_runs, batch.failed_parts)
         if verdict == "too large":
             self._shrink(rows)

@@ -104,19 +104,25 @@ async def _streamed(
     """A reply whose images leave as they are ready, and which is kept when it was sent."""
     multipart = Multipart(job.facts)
     pieces = stream(job, multipart)
-    sent = [await anext(pieces)]
+    first = await anext(pieces)
+    kept_bytes = cache.limit_bytes if key else 0
 
     async def rest() -> AsyncGenerator[bytes]:
+        sent, sent_bytes = [first], len(first)
         async with aclosing(pieces):
             async for piece in pieces:
-                sent.append(piece)
+                sent_bytes += len(piece)
+                if sent_bytes <= kept_bytes:
+                    sent.append(piece)
+                else:
+                    sent.clear()
                 yield piece
-        if key is not None and cache.limit_bytes:
+        if key is not None and sent:
             cache.keep(key, Rendered(b"".join(sent), multipart.content_type))
 
     headers["Content-Type"] = multipart.content_type
     headers["Server-Timing"] = server_timing(job.progress)
-    return Reply(200, sent[0], headers, rest())
+    return Reply(200, first, headers, rest())
 
 
 async def _make_or_wait(key: str | None, job: Job, cache: ReplyCache[Rendered]) -> Rendered:
@@ -125,13 +131,17 @@ async def _make_or_wait(key: str | None, job: Job, cache: ReplyCache[Rendered]) 
     Bulk makes its own: nobody interactive shall wait for one that waits for everybody.
     """
     timeout_s, progress = job.timeout_s, job.progress
-    if key is None or job.priority == "bulk":
+    if key is None:
         return await make(job, timeout_s)
+    if job.priority == "bulk":
+        rendered = await make(job, timeout_s)
+        cache.keep(key, rendered)
+        return rendered
     start = perf_counter()
 
     async def make_it() -> Rendered:
         waited_s = perf_counter() - start  # for another request, which came to no reply
-        rendered = await make(job, timeout_s - waited_s)
+        rendered = await make(job, max(0.0, timeout_s - waited_s))
         progress.phases_s["queue"] += waited_s
         return rendered
 

@@ -24,9 +24,9 @@ from service.model import Model
 from service.replies import Facts, Multipart, Rendered, render
 from service.rows import Rows
 
-# Above this the work leaves the event loop. A thread costs 0.05 ms when the machine is idle, more
-# when it is not, and small pictures hold the interpreter lock for most of their time anyhow.
-ENCODED_INLINE_S = 0.5e-3
+# Above this the work leaves the event loop. A thread costs 0.05 ms when the machine is idle, many
+# times more when it is not, and small pictures hold the interpreter lock for most of their time.
+ENCODED_INLINE_S = 2e-3
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from itertools import count
 from time import perf_counter
 from typing import Any
 
-from service.errors import NotReady, RequestTimeout, TooLarge
+from service.errors import NotReady, RequestTimeout, ServiceError, TooLarge
 from service.logs import Line
 from service.making import Progress
 from service.metrics import Metrics
@@ -83,10 +83,16 @@ class Observe:
             await asyncio.sleep(0)  # the reply leaves first, then it is told of
         except ClientGone:
             status = CLIENT_GONE
+        except ServiceError as error:  # of a stream: its connection closes before its end
+            refuse(error, request_id, self._metrics)
+            logger.warning("a reply broke off: %s", error.detail, extra={"request_id": request_id})
+            status = error.status
         except asyncio.CancelledError:
             if status:
                 raise
-            await send_reply(observed, refuse(_stopped(), request_id, self._metrics))
+            detail = "the service stopped before it could answer: ask again"
+            stopped = NotReady(detail, retry_after_s=STOPPED_RETRY_AFTER_S)
+            await send_reply(observed, refuse(stopped, request_id, self._metrics))
         except Exception:
             logger.exception("unexpected failure", extra={"request_id": request_id})
             if status:
@@ -106,12 +112,6 @@ class Observe:
         )
         if access.isEnabledFor(logging.INFO):
             access.handle(Line(access.name, "request", _told(scope, status, sent_bytes, seconds)))
-
-
-def _stopped() -> NotReady:
-    return NotReady(
-        "the service stopped before it could answer: ask again", retry_after_s=STOPPED_RETRY_AFTER_S
-    )
 
 
 def _told(scope: Scope, status: int, sent_bytes: int, seconds: float) -> dict[str, Any]:
@@ -167,42 +167,6 @@ class UnderRootPath:
             if not f"{scope['path']}/".startswith(f"{self._root_path}/"):
                 scope["path"] = self._root_path + scope["path"]
         await self._application(scope, receive, send)
-
-
-class LimitBody:
-    """Refuses a body that is too large: by its Content-Length unread, else as soon as it shows."""
-
-    def __init__(self, application: Application, limit_bytes: int, metrics: Metrics) -> None:
-        self._application = application
-        self._limit_bytes = limit_bytes
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI says."""
-        if scope["type"] != "http":
-            await self._application(scope, receive, send)
-            return
-        declared = (header(scope, b"content-length") or "").lstrip("0")
-        digits = len(str(self._limit_bytes))  # int() of what a client sends has a limit of its own
-        if declared.isdecimal() and (len(declared), declared) > (digits, str(self._limit_bytes)):
-            reply = refuse(self._refusal(), scope["request_id"], self._metrics)
-            await send_reply(send, reply)
-            return
-        read_bytes = 0
-
-        async def limited() -> Message:
-            nonlocal read_bytes
-            message = await receive()
-            read_bytes += len(message.get("body", b""))
-            if read_bytes > self._limit_bytes:
-                raise self._refusal()
-            return message
-
-        await self._application(scope, limited, send)
-
-    def _refusal(self) -> TooLarge:
-        limit = self._limit_bytes
-        return TooLarge(f"the body is larger than {limit} bytes: send less", limit_bytes=limit)
 
 
 async def send_reply(send: Send, reply: Reply) -> None:

@@ -10,8 +10,10 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from service.config import LARGEST_REQUEST_BYTES, ServiceConfig
 from service.handover import Giver
 from service.messages import Messages
 
@@ -37,6 +39,29 @@ class Assignment:
     def to_json(self) -> str:
         """For the command line."""
         return json.dumps(asdict(self), default=str)
+
+    def share(self, config: ServiceConfig, cores: int) -> ServiceConfig:
+        """The settings of this worker: what is meant for the whole service is shared out.
+
+        Each worker still takes the largest request.
+
+        Args:
+            config: of the service.
+            cores: that all workers share.
+        """
+        workers = self.workers
+        least_bytes = min(config.queue_bytes, LARGEST_REQUEST_BYTES)
+        return config.model_copy(
+            update={
+                "cores": max(1, cores // workers),
+                "queue_images": max(config.queue_images // workers, config.max_images),
+                "queue_bytes": max(config.queue_bytes // workers, least_bytes),
+                "cache_bytes": config.cache_bytes // workers,
+                "bodies_bytes": max(config.bodies_bytes // workers, config.max_body_bytes),
+                # The limits of keys are for all workers together.
+                "runtime_folder": config.runtime_folder or Path(self.folder),
+            }
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Assignment:

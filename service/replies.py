@@ -138,7 +138,7 @@ def _open_json(files: list[bytes], shape: tuple[int, ...], facts: Facts) -> byte
     plan = facts.plan
     images = [
         b'{"seed":%b,"label":%b,"data":"%b"}'
-        % (_json_atom(seed), _json_atom(label), b2a_base64(file, newline=False))
+        % (_json(seed), _json(label), b2a_base64(file, newline=False))
         for seed, label, file in zip(plan.told_seeds, plan.label_names, files, strict=True)
     ]
     height, width, channels = shape[1:]
@@ -203,11 +203,6 @@ class Multipart:
             f"Content-Length: {len(content)}\r\n\r\n"
         )
         return b"%b%b\r\n" % (head.encode("ascii"), content)
-
-
-def _json_atom(value: int | str | None) -> bytes:
-    """``_json`` without its start-up, which would cost more than a small picture's base64."""
-    return orjson.dumps(value)
 
 
 def _json(value: Any) -> bytes:  # noqa: ANN401

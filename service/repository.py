@@ -63,7 +63,7 @@ class Repository:
             InvalidInput: no name was given, and there are several, or the default is not loaded.
             NotReady: starting, or shutting down, or nothing to choose from.
         """
-        self._require_started()
+        self.require_started()
         if name is None and not self._catalogue.names():
             raise self._not_ready()
         return self._catalogue.get(name, version)
@@ -123,7 +123,8 @@ class Repository:
     def _not_ready(self) -> NotReady:
         return NotReady("; ".join(self.reasons), retry_after_s=RETRY_AFTER_S)
 
-    def _require_started(self) -> None:
+    def require_started(self) -> None:
+        """Raise NotReady while it starts, and once it closes."""
         if self._closing or not self._started:
             raise self._not_ready()
 
@@ -135,9 +136,8 @@ class Repository:
         Raises:
             RuntimeUnusable: no inference is possible as configured.
         """
-        self._provider = await asyncio.to_thread(
-            choose_provider, self._config.provider, self._config.gpus
-        )
+        asked, gpus = self._config.provider, self._config.gpus
+        self._provider = await asyncio.to_thread(choose_provider, asked, gpus)
         await self._refresh(desired or Desired())
         self._started = True
         self._spawn(self._guard())
@@ -159,9 +159,9 @@ class Repository:
         Raises:
             NotReady: starting, or shutting down.
         """
-        self._require_started()
+        self.require_started()
         await self._refresh(desired)
-        self._require_started()  # else nothing was loaded
+        self.require_started()  # else nothing was loaded
         return self._inventory.failed()
 
     async def present(self) -> dict[str, Present]:
@@ -170,7 +170,7 @@ class Repository:
         Raises:
             NotReady: starting, or shutting down.
         """
-        self._require_started()
+        self.require_started()
         await self._refresh(None, replace=False)
         return self._inventory.present(
             (model.manifest.name, model.manifest.version) for model in self.models()
@@ -250,14 +250,13 @@ class Repository:
         self._inventory.note_open(identity, reloads)
         self._catalogue.offer(model)
         self._metrics.model_info.labels(name, str(version), model.provider).set(1)
+        versions = self._catalogue.versions
         self._metrics.offer(
             name,
             self._config.queue_images,
-            waiting_rows=lambda: sum(each.waiting_rows for each in self._catalogue.versions(name)),
-            oldest_wait_s=lambda: max(
-                each.oldest_wait_s for each in self._catalogue.versions(name)
-            ),
-            overdue_s=lambda: max(each.overdue_s for each in self._catalogue.versions(name)),
+            waiting_rows=lambda: sum(each.waiting_rows for each in versions(name)),
+            oldest_wait_s=lambda: max(each.oldest_wait_s for each in versions(name)),
+            overdue_s=lambda: max(each.overdue_s for each in versions(name)),
         )
         logger.info("model %s/%d serves on %s, from %s", name, version, model.provider, path)
         if old:

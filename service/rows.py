@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from functools import lru_cache
 from typing import Any, overload
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Rows:
     """Arrays by name, each [N, ...] with the same N >= 1; ``len`` is N.
 
@@ -46,12 +47,12 @@ class Rows:
             return self.arrays[key]
         return Rows({name: array[key] for name, array in self.arrays.items()})
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
         return sum(array.nbytes for array in self.arrays.values())
 
-    @property
+    @cached_property
     def row_elements(self) -> int:
         """Numbers in one row of all arrays: what its work is reckoned by."""
         return sum(array.size for array in self.arrays.values()) // len(self)

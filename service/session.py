@@ -39,7 +39,8 @@ _INLINE_BYTES = 2**20
 _LARGE_BYTES = 2**24  # the memory that a larger batch took is given back after it, not kept
 # Runs below this keep the event loop: to hand one to a thread and back takes 0.1 to 0.4 ms, most of
 # it for the interpreter lock, and nothing else has to wait for longer than this.
-_INLINE_S = 3e-3
+_INLINE_S = 4e-3
+_STEP_UP = 1.2  # what a run is expected to take grows by no more from one to the next
 # The times of runs are kept for this many shapes of a row.
 _KEPT_SHAPES = 32
 
@@ -110,8 +111,8 @@ class OrtSession:
         else:
             self._infer = partial(session.run, self._names)
         # Several lanes run at once only in threads, and a device may keep any run waiting.
-        self._inline = lanes == 1 and not bound
-        self._seconds: dict[int, float] = {}  # of the last run, by the elements of its inputs
+        self._inline, self._in_threads = lanes == 1 and not bound, 0
+        self._seconds: dict[int, float] = {}  # of the runs so far, by the elements of their inputs
         self._threads = ThreadPoolExecutor(lanes, f"onnxruntime {path.parent}")
 
     async def run(self, parts: Sequence[Rows]) -> list[Rows]:
@@ -129,7 +130,11 @@ class OrtSession:
             outputs = self._run(batch, rows)
         else:
             loop = asyncio.get_running_loop()
-            outputs = await loop.run_in_executor(self._threads, self._run, batch, rows)
+            self._in_threads += 1
+            try:
+                outputs = await loop.run_in_executor(self._threads, self._run, batch, rows)
+            finally:
+                self._in_threads -= 1
         if len(parts) == 1 and not padding:
             return [outputs]
         ends = accumulate((len(part) for part in parts), initial=0)
@@ -147,8 +152,8 @@ class OrtSession:
         self._infer = None
 
     def _is_short(self, batch: Rows) -> bool:
-        """Whether the last run of as much work was over before a thread would have begun it."""
-        if not self._inline or self._infer is None:
+        """Whether as much work is likely to be over before a thread would have begun it."""
+        if not self._inline or self._infer is None or self._in_threads:
             return False
         if len(self._seconds) > _KEPT_SHAPES * len(self.bucket_rows):
             self._seconds.clear()
@@ -160,7 +165,10 @@ class OrtSession:
         gives_back = self.provider == "cpu" and batch.nbytes > _LARGE_BYTES
         outputs = self._infer(dict(batch.arrays), GIVES_BACK if gives_back else None)
         ended = time.perf_counter()
-        self._seconds[batch.row_elements * len(batch)] = ended - started
+        work = batch.row_elements * len(batch)
+        # Down at once, up slowly: that the system was busy elsewhere says little of the next run.
+        slowest = self._seconds.get(work, math.inf) * _STEP_UP
+        self._seconds[work] = min(ended - started, slowest)
         if self.observe is not None:
             self.observe(rows, len(batch) - rows, ended - started)
         return Rows(dict(zip(self._names, outputs, strict=True)))

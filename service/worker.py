@@ -148,14 +148,12 @@ def main(descriptors: tuple[int, int], assignment: Assignment) -> None:
     config = ServiceConfig(**assignment.settings)
     logs.configure(config.log_level)
     folder = Path(assignment.folder)
-    if config.runtime_folder is None:  # the limits of keys are for all workers together
-        config = config.model_copy(update={"runtime_folder": folder})
     occupy(folder, assignment.slot)
     metrics = Metrics(folder)
     if assignment.replaces:
         metrics.worker_restarts.inc()
     connections, channel = (socket.socket(fileno=each) for each in descriptors)
-    share = config.share(assignment.workers, config.cores or usable_cores())
+    share = assignment.share(config, config.cores or usable_cores())
     server = Worker(share, metrics, connections, Messages(channel))
     server.run()
     if os.getppid() != supervisor:  # it was killed, and cannot tidy up

@@ -167,6 +167,8 @@ class OneModel:
     def models(self) -> list[Model]:
         return []
 
+    def require_started(self) -> None: ...
+
     def get(self, *_: object) -> object:
         return self._model
 

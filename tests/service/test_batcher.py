@@ -85,6 +85,24 @@ async def test_what_runs_without_waiting_is_answered_without_waiting() -> None:
     assert not device.batches
 
 
+async def test_what_comes_in_the_same_step_shares_a_batch() -> None:
+    device = Device()
+    at_once: list[Part] = []
+
+    def run(rows: Part) -> Part:
+        at_once.append(rows)
+        return [2 * row for row in rows]
+
+    quick = batcher(device, run_at_once=run)
+    work = (quick.submit([row], key="", nbytes=1) for row in range(4))
+    assert [done.parts for done in await asyncio.gather(*work)] == [[[0]], [[2]], [[4]], [[6]]]
+    assert at_once == [[0]]
+    assert device.batches == [[[1], [2], [3]]]
+    await settle()
+    await quick.submit([5], key="", nbytes=1)
+    assert at_once == [[0], [5]]
+
+
 async def test_nothing_runs_at_once_where_something_else_waits_or_runs() -> None:
     device = Device(held=True)
     answer: list[Part | None] = [None]

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator
+from typing import cast
 
 import httpx
 import pytest
@@ -15,9 +16,10 @@ from service.config import ServiceConfig
 from service.fields import ERRORS_SHOWN
 from service.middleware import Message
 from service.parsing import parse_body
+from service.repository import Repository
 from service.routes import pictures
 from service.schemas import GenerateRequest
-from tests.service.test_app import call
+from tests.service.test_app import OneModel, call
 
 pytestmark = pytest.mark.anyio
 
@@ -90,7 +92,8 @@ async def test_a_body_that_does_not_arrive_is_cut_off(config: ServiceConfig, pat
         yield {"type": "http.request", "body": b"{", "more_body": True}
         await asyncio.Event().wait()
 
-    app = create_app(config.model_copy(update={"timeout_s": 0.1}))
+    open_door = cast(Repository, OneModel(None))
+    app = create_app(config.model_copy(update={"timeout_s": 0.1}), open_door)
     start, content = await call(app, body(), [], path=path)
     assert start["status"] == 408
     assert (b"connection", b"close") in start["headers"]

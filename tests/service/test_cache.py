@@ -250,3 +250,20 @@ async def test_each_outcome_is_told() -> None:
     await asyncio.gather(*tasks)
     await cache.get("key", maker)
     assert seen == ["miss", "shared", "hit"]
+
+
+def test_what_is_kept_anew_is_counted_once() -> None:
+    cache = Cache(2 * (100 + ENTRY_BYTES))
+    for _ in range(5):
+        cache.keep("key", Value("the same"))
+    assert cache.nbytes == 100 + ENTRY_BYTES
+    cache.keep("other", Value("another"))
+    assert cache.find("key")
+    assert cache.find("other")
+
+
+def test_a_cache_that_is_off_keeps_nothing() -> None:
+    outcomes: list[Outcome] = []
+    cache = Cache(0, outcomes.append)
+    cache.keep("key", Value("unwanted"))
+    assert (cache.nbytes, outcomes) == (0, [])

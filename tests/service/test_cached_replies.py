@@ -224,6 +224,8 @@ class OneModel:
     def models(self) -> list[Model]:
         return []
 
+    def require_started(self) -> None: ...
+
     def get(self, *_: object) -> HeldModel:
         return self._model
 
@@ -333,3 +335,11 @@ async def test_a_leader_in_a_hurry_does_not_hurry_those_who_wait_for_it(
     assert [reply.status_code for reply in replies] == [200] * 3
     assert [reply.json()["timing"]["cached"] for reply in replies] == [False, True, True]
     assert replies[0].json()["timing"]["queue_s"] > 0  # what it waited for the leader counts
+
+
+async def test_what_bulk_made_is_there_for_others(cached: ServiceConfig, serve: Serve) -> None:
+    async with serve(create_app(cached)) as client:
+        made = await client.post("/generate", json={"seed": 77, "priority": "bulk"})
+        again = await client.post("/generate", json={"seed": 77})
+        assert again.json()["timing"]["cached"]
+        assert again.json()["images"] == made.json()["images"]

@@ -143,17 +143,3 @@ def test_only_unknown_variables_with_the_prefix_are_warned_about() -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         ServiceConfig().port = 1  # type: ignore[misc]
-
-
-def test_workers_share_what_is_meant_for_all() -> None:
-    whole = ServiceConfig(queue_images=1000, queue_bytes=2**30, cache_bytes=1000)
-    share = whole.share(4, cores=9)
-    assert (share.cores, share.queue_images) == (2, 250)
-    assert (share.queue_bytes, share.cache_bytes) == (2**28, 250)
-
-
-def test_every_worker_takes_the_largest_request() -> None:
-    whole = ServiceConfig(queue_images=100, max_images=64, queue_bytes=2**27)
-    share = whole.share(8, cores=2)
-    assert (share.cores, share.queue_images, share.queue_bytes) == (1, 64, 2**26)
-    assert ServiceConfig(queue_bytes=2000).share(2, cores=2).queue_bytes == 2000

@@ -69,7 +69,7 @@ def memory_rows(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     held = [10**6]
     run = BoundRun.__call__
 
-    def limited(self: BoundRun, feed: dict[str, Array]) -> list[Array]:
+    def limited(self: BoundRun, feed: dict[str, Array], options: object = None) -> list[Array]:
         if len(feed["z"]) > held[0]:
             raise RuntimeException(OUT_OF_MEMORY)
         return run(self, feed)
@@ -100,7 +100,8 @@ async def engine(bundle: Bundle, **settings: Any) -> Engine:  # noqa: ANN401
 
 
 async def submit(made: Engine, count: int) -> Done[Rows]:
-    return await made.batcher.submit(rows(count), key="", nbytes=1)
+    some = rows(count)
+    return await made.batcher.submit(some, key=some.shape_key(), nbytes=1)
 
 
 def measured(monkeypatch: pytest.MonkeyPatch, seconds: dict[Lanes, float]) -> None:

@@ -121,6 +121,30 @@ async def test_short_runs_keep_the_event_loop_and_long_ones_leave_it(tiny: Bundl
     await session.close()
 
 
+async def test_nothing_runs_on_the_event_loop_beside_a_run_in_the_thread(tiny: Bundle) -> None:
+    session = opened(tiny)
+    rows, held, threads = random_rows(2), threading.Event(), list[int]()
+
+    def wait(*_: object) -> None:
+        threads.append(threading.get_ident())
+        assert held.wait(30)
+
+    session.observe = wait
+    first = asyncio.create_task(session.run([rows]))  # in the thread, as nobody knows what it takes
+    while not threads:
+        await asyncio.sleep(0)
+    session._seconds = {rows.row_elements * len(rows): 1e-4}
+    assert session.run_at_once(rows) is None
+    second = asyncio.create_task(session.run([rows]))
+    await asyncio.sleep(0)
+    held.set()
+    await asyncio.gather(first, second)
+    assert threading.get_ident() not in threads
+    session.observe = None
+    assert session.run_at_once(rows) is not None
+    await session.close()
+
+
 async def test_several_lanes_never_run_on_the_event_loop(tiny: Bundle) -> None:
     session = opened(tiny, lanes=2)
     threads: list[int] = []

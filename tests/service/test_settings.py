@@ -35,4 +35,5 @@ def test_readme_without_a_place_for_the_table_is_told() -> None:
 
 def test_settings_that_the_readme_names_exist() -> None:
     known = {f"GANYMEDE_{name.upper()}" for name in ServiceConfig.model_fields}
+    known |= {"GANYMEDE_KEY"}  # of `ganymede admin`, a client
     assert set(re.findall(r"GANYMEDE_[A-Z]\w*", README)) <= known
