@@ -103,7 +103,6 @@ class MinibatchDiscrimination(nn.Module):
         super().__init__()
         self.project = nn.Linear(inputs, kernels * dims, bias=False)
         self.dims = dims
-        self.outputs = inputs + kernels
 
     def forward(self, features: Tensor) -> Tensor:
         """[N, A] -> [N, A + B]."""
@@ -117,10 +116,6 @@ class MinibatchDeviation(nn.Module):
 
     Karras et al. 2018 (arXiv:1710.10196), section 3, over the whole batch.
     """
-
-    def __init__(self, inputs: int) -> None:
-        super().__init__()
-        self.outputs = inputs + 1
 
     def forward(self, features: Tensor) -> Tensor:
         """[N, A] -> [N, A + 1]."""

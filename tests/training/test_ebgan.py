@@ -19,7 +19,7 @@ from training.trainer import step
 
 OPTIONS: list[dict[str, Any]] = [
     {},
-    {"energy": "cosine", "margin": 0.3, "noise": 0.5},
+    {"energy": "cosine", "margin": 0.3},
     {"code": None},
     {"code": None, "upsampling": "transposed", "d_norm": "batch", "initial_std": 0.02},
     {"d_stem": True, "r1": 1.0},
@@ -104,16 +104,8 @@ def test_while_it_is_trained_alone_the_autoencoder_only_makes_again() -> None:
     assert changed_by_a_step(1, pretrain_kimg=1)[0] == set()
 
 
-def test_noise_is_for_training_alone() -> None:
-    recipe, batch = ebgan(noise=0.5), tiny_batch()
-    assert not torch.equal(recipe.logits(batch.x, batch), recipe.logits(batch.x, batch))
-    recipe.eval()
-    assert torch.equal(recipe.logits(batch.x, batch), recipe.logits(batch.x, batch))
-
-
-@pytest.mark.parametrize("noise", [0.0, 0.5])
-def test_the_energies_of_the_latest_real_images_are_remembered(noise: float) -> None:
-    recipe = ebgan(noise=noise)
+def test_the_energies_of_the_latest_real_images_are_remembered() -> None:
+    recipe = ebgan()
     for seed in (1, 2):
         recipe.d_loss(tiny_batch(seed=seed), 0)
     latest = [tiny_batch(seed=seed) for seed in (1, 2)]

@@ -139,17 +139,6 @@ class Features(nn.Module):
         return self.layers(images)  # type: ignore[no-any-return]
 
 
-def _neighbours(config: DCGANConfig, inputs: int) -> tuple[nn.Sequential, int]:
-    """What a batch adds to the features of each of its rows, and how many they are then."""
-    layers: list[nn.Module] = []
-    if config.minibatch_kernels:
-        by = MinibatchDiscrimination(inputs, config.minibatch_kernels, config.minibatch_dims)
-        layers, inputs = [*layers, by], by.outputs
-    if config.minibatch_deviation:
-        layers, inputs = [*layers, MinibatchDeviation(inputs)], inputs + 1
-    return nn.Sequential(*layers), inputs
-
-
 class Discriminator(nn.Module):
     """[N, C, H, W] -> [N / packing] logits."""
 
@@ -157,7 +146,14 @@ class Discriminator(nn.Module):
         super().__init__()
         self.packing = config.packing
         self.features = Features(config, image.channels * config.packing, image.size)
-        self.neighbours, outputs = _neighbours(config, self.features.outputs)
+        self.neighbours, outputs = nn.Sequential(), self.features.outputs
+        if config.minibatch_kernels:
+            kernels = config.minibatch_kernels
+            self.neighbours.append(MinibatchDiscrimination(outputs, kernels, config.minibatch_dims))
+            outputs += kernels
+        if config.minibatch_deviation:
+            self.neighbours.append(MinibatchDeviation())
+            outputs += 1
         self.last = spectral(nn.Linear(outputs, 1), config.d_norm)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -37,9 +37,6 @@ class EBGANConfig(dcgan.ConvolutionalConfig):
     code: int | None = Field(
         32, gt=0, le=MOST, description="length of the code; none: the lowest features themselves"
     )
-    noise: float = Field(
-        0.0, ge=0, description="standard deviation of what the autoencoder must remove"
-    )
     pretrain_kimg: float = Field(
         0.0, ge=0, description="thousands of images that the autoencoder learns alone"
     )
@@ -117,9 +114,7 @@ class EBGAN(GAN):
 
     def judged(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The energies [N] of images, and their codes."""
-        noise = self.config.noise if self.training else 0.0
-        seen = images + noise * torch.randn_like(images) if noise else images
-        made, code = self.discriminator(seen)
+        made, code = self.discriminator(images)
         return self.energy(images, made), code
 
     def d_loss(self, batch: Batch, images: int) -> Terms:
@@ -131,10 +126,7 @@ class EBGAN(GAN):
 
     @torch.no_grad()
     def d_terms(self, real_logits: Tensor, batch: Batch) -> Terms:
-        """No term: the energies are remembered, as those of images without noise."""
-        if self.config.noise:
-            made, _ = self.discriminator(batch.x)
-            real_logits = self.energy(batch.x, made)
+        """No term: the energies are remembered, for a score to be compared with."""
         self.energies.copy_(torch.cat([self.energies, real_logits.detach()])[-REMEMBERED:])
         return {}
 
