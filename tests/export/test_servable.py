@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from export.build import build
 from export.errors import NotServable
-from export.manifest import FixedSize, ImageOutput, Label, Latent, Scalar, Vector, VectorOutput
+from export.manifest import (
+    FixedSize,
+    Image,
+    ImageOutput,
+    Label,
+    Latent,
+    Scalar,
+    Vector,
+    VectorOutput,
+)
 from export.servable import SERVABLES, Probe, Scored, Servable, offer, torch_run
 from tests.export.networks import (
     CLASSES,
@@ -20,8 +32,10 @@ from tests.export.networks import (
     loaded_run,
     seeded,
 )
+from tests.training.tiny import SHAPE, tiny_config, tiny_recipe
 from training.layers import to_uint8
 from training.recipes import SYSTEMS
+from training.run import LoadedRun
 
 
 def test_levels_of_the_ends_the_middle_and_beyond() -> None:
@@ -145,3 +159,17 @@ def test_equal_energies_are_no_cliff() -> None:
     scored = Scored(Halved(), mean_distance, torch.full((50,), 0.2))
     _, share = scored(torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1))
     assert share.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("settings", [{}, {"code": None, "d_norm": "batch"}])
+def test_an_energy_based_pair_generates_and_scores(settings: dict[str, object]) -> None:
+    recipe = tiny_recipe("ebgan", **settings).eval().requires_grad_(False)
+    config = tiny_config("none", "ebgan", settings)
+    offered = offer(LoadedRun(Path("run"), config, recipe, 0, {"classes": []}))
+    assert offered.tasks == {"generate": "generator", "score": "energy"}
+    scored = offered.graphs["energy"]
+    assert scored.inputs == (Image(name="image", channels=SHAPE.channels),)
+    assert scored.names == ["energy", "share_below"]
+    built = build(scored, offered.size, torchscript=True, progress=lambda step: None)
+    assert built.findings.onnx is not None  # and nothing was refused
+    assert len(scored.state_dict()) < len(recipe.state_dict())  # the generator is not in it
