@@ -22,12 +22,15 @@ START_S, STOP_S, ANSWER_S = 120, 15, 60
 
 @contextlib.contextmanager
 def process(
-    command: Sequence[str], ready: str, environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    ready: str,
+    environment: Mapping[str, str] | None = None,
+    log_file: Path | None = None,
 ) -> Iterator[int]:
     """Run a server until the block ends; it begins when ``ready``, a URL, answers 200.
 
     It gets a process group of its own, which is ended with it. What it logs goes to a file, as it
-    would in earnest.
+    would in earnest; to ``log_file``, where it is wanted afterwards.
 
     Yields:
         The identifier of the process, and of its group and session.
@@ -35,7 +38,7 @@ def process(
     Raises:
         BenchError: it ended, or was not ready in time; with the end of its log.
     """
-    with tempfile.TemporaryFile() as log:
+    with log_file.open("w+b") if log_file else tempfile.TemporaryFile() as log:
         running = subprocess.Popen(
             command,
             stdout=log,

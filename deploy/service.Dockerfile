@@ -23,14 +23,16 @@ LABEL org.opencontainers.image.title="ganymede" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/ganymede /opt/ganymede
 COPY deploy/starter /starter
-RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin ganymede && mkdir /models
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin ganymede \
+    && mkdir /models /state && chown ganymede:ganymede /state
 USER 10001:10001
 ENV PATH=/opt/ganymede/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     GANYMEDE_HOST=0.0.0.0 \
     GANYMEDE_PORT=8000 \
     GANYMEDE_MODELS=/starter:/models \
-    GANYMEDE_DEFAULT_MODEL=fashion
+    GANYMEDE_DEFAULT_MODEL=fashion \
+    GANYMEDE_STATE_FILE=/state/ganymede.json
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-c", \
     "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['GANYMEDE_PORT'] + '/health/ready', timeout=4)"]

@@ -22,7 +22,9 @@ The hops of a request, each in a file of its own::
     replies       rows -> images (the codecs; png) -> the body of the reply
     writing       head and body -> one piece
 
-``/v2`` takes tensors instead of words: ``v2`` has its own hops, and joins at ``engine``.
+``/v2`` takes tensors instead of words: ``v2`` has its own hops, and joins at ``engine``. ``/v1``
+takes OpenAI's words: ``openai`` joins at ``generate``. ``dialects`` tells the refusals of both.
+``spans``, where ``tracing`` finds them wanted, are laid around it all.
 Around them, in a process each: ``supervisor`` holds the ``gate`` and hands each connection over to
 the ``worker`` with the fewest; one process alone is a ``server`` with a listening socket.
 

@@ -6,10 +6,10 @@ Each route does one hop and hands over. Beside ``routes``, no other file knows t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -21,6 +21,7 @@ from service import __version__, cards, documentation
 from service.bodies import LimitBody
 from service.config import ServiceConfig
 from service.control import Control, local_control
+from service.dialects import Dialects
 from service.documents import Health
 from service.door import Door
 from service.errors import MethodNotAllowed, NotReady, ServiceError, UnknownModel
@@ -38,10 +39,11 @@ from service.middleware import (
     UnderRootPath,
     header,
 )
+from service.openai import refusals as openai_refusals
 from service.page import asset, page
 from service.parsing import parse_version
 from service.repository import Repository
-from service.routes import admin, pictures, v2
+from service.routes import admin, openai, pictures, v2
 from service.routes.framework import (
     Routes,
     Shortcut,
@@ -50,7 +52,11 @@ from service.routes.framework import (
     respond,
     root_path_of,
 )
-from service.v2.refusals import SpeakV2
+from service.tracing import open_traces
+from service.v2 import refusals as v2_refusals
+
+if TYPE_CHECKING:
+    from service.spans import Traces
 
 routes = Routes()
 
@@ -60,6 +66,7 @@ def create_app(
     repository: Repository | None = None,
     metrics: Metrics | None = None,
     control: Control | None = None,
+    traces: Traces | None = None,
 ) -> FastAPI:
     """The service as an ASGI application, whose lifespan loads and unloads the models.
 
@@ -71,25 +78,18 @@ def create_app(
         repository: of the models; made from ``config`` when left out.
         metrics: where everything is counted; new when left out.
         control: decides what serves; this process alone when left out.
+        traces: where spans go; as ``config`` says when left out.
     """
     metrics = metrics or Metrics()
     models = repository or Repository(config, metrics)
     decides: Control = control or local_control(models, config)
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.starting = asyncio.create_task(decides.start())
-        yield
-        app.state.starting.cancel()
-        await asyncio.gather(app.state.starting, return_exceptions=True)
-        await models.close()
-
+    traces = traces or open_traces(config)
     app = _Surrounded(
         title="Ganymede",
         version=__version__,
         summary="Images from generative adversarial networks.",
         license_info={"name": "Apache-2.0"},
-        lifespan=lifespan,
+        lifespan=_lifespan(decides, models, traces),
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -98,12 +98,28 @@ def create_app(
     app.state.config, app.state.repository, app.state.metrics = config, models, metrics
     app.state.control, app.state.cache = decides, reply_cache(config, metrics)
     app.state.stopping, app.state.reading = False, set()
-    for each in (pictures.routes, v2.routes, admin.routes, routes):
+    for each in (pictures.routes, v2.routes, openai.routes, admin.routes, routes):
         app.include_router(each)
     app.add_exception_handler(ServiceError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
-    app.layers = _surround(app, config, metrics)
+    app.layers = _surround(app, config, metrics, traces)
     return app
+
+
+def _lifespan(
+    control: Control, models: Repository, traces: Traces | None
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.starting = asyncio.create_task(control.start())
+        yield
+        app.state.starting.cancel()
+        await asyncio.gather(app.state.starting, return_exceptions=True)
+        await models.close()
+        if traces is not None:
+            await asyncio.to_thread(traces.close)
+
+    return lifespan
 
 
 class _Surrounded(FastAPI):
@@ -126,10 +142,12 @@ class _Surrounded(FastAPI):
         return outermost.app
 
 
-def _surround(app: FastAPI, config: ServiceConfig, metrics: Metrics) -> Application:
+def _surround(
+    app: FastAPI, config: ServiceConfig, metrics: Metrics, traces: Traces | None
+) -> Application:
     """The layers around the framework; a request meets the last one first."""
     layers: Application = partial(FastAPI.__call__, app)
-    layers = Shortcut(layers, pictures.routes.shortcuts)
+    layers = Shortcut(layers, pictures.routes.shortcuts | openai.routes.shortcuts)
     state = app.state
     layers = Door(layers, state.repository, state.cache, metrics, config.queue_images)
     layers = LimitBody(layers, config.max_body_bytes, config.bodies_bytes, metrics)
@@ -148,7 +166,11 @@ def _surround(app: FastAPI, config: ServiceConfig, metrics: Metrics) -> Applicat
         )
     if config.root_path:
         layers = UnderRootPath(layers, config.root_path)
-    return SpeakV2(Observe(layers, metrics), config.root_path)
+    layers = Observe(layers, metrics)
+    if traces is not None:
+        layers = traces.around(layers, config.root_path)
+    dialects = {"/v1": openai_refusals.tell, "/v2": v2_refusals.tell}
+    return Dialects(layers, dialects, config.root_path)
 
 
 # --- Models. ---

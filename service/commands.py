@@ -18,6 +18,7 @@ from service.keys import read_keys
 from service.listening import listen
 from service.supervisor import supervise
 from service.threads import cuda_is_likely, usable_cores
+from service.tracing import open_traces
 
 MOST_WORKERS = 16  # when the machine decides; with more cores each worker has several
 
@@ -59,6 +60,8 @@ def serve(
     count = choose_workers(config)
     if config.keys_file:
         read_keys(config.keys_file)  # what is wrong with them is told before anything starts
+    if traces := open_traces(config):  # likewise
+        traces.close()
     with listen(config.host, config.port) as listener:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _leave)

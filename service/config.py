@@ -109,6 +109,9 @@ class ServiceConfig(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line that is written."
     )
+    traces: bool = Field(
+        False, description="Send traces as the OTEL_* variables say; needs the extra otel."
+    )
 
     models: Annotated[tuple[Path, ...], NoDecode, _split(os.pathsep)] = Field(
         default_factory=lambda: (starter_folder(),),

@@ -38,6 +38,7 @@ from service.errors import (
     UnsupportedMedia,
 )
 from service.images import MEDIA_TYPES
+from service.openai import documentation as openai
 from service.responses import BINARY, REFERENCE, Responses, answers, reference, refusals, sends
 from service.schemas import GenerateQuery, GenerateRequest, ReadRequest, TranslateRequest
 from service.security import REFUSALS, SCHEMES, secured
@@ -56,6 +57,7 @@ _SCHEMAS: tuple[type[BaseModel], ...] = (
     ReadRequest,
     ScoreReply,
     TranslateRequest,
+    *openai.SCHEMAS,
     *v2.SCHEMAS,
 )
 PIXEL = (
@@ -88,7 +90,7 @@ def document(paths: dict[str, Any], root_path: str = "") -> str:
                 del described["responses"]["422"]
     whole = paths | {"paths": secured(paths["paths"], refusals(*REFUSALS))}
     whole["components"] = {"schemas": _components(), "securitySchemes": SCHEMES}
-    tags = ("pictures", "models", "v2", "operation", "administration")
+    tags = ("pictures", "models", "v2", "openai", "operation", "administration")
     whole["tags"] = [{"name": name} for name in tags]
     whole["servers"] = [{"url": root_path or "/"}]
     return json.dumps(whole, indent=1) + "\n"
@@ -261,7 +263,8 @@ _OPERATIONS: dict[str, dict[str, Any]] = {
 
 def operation(name: str) -> dict[str, Any]:
     """What the web framework is told of a route; pages for people are not in the document."""
-    described = _OPERATIONS.get(name) or ADMIN_OPERATIONS.get(name)
+    others = openai.OPERATIONS | ADMIN_OPERATIONS
+    described = _OPERATIONS.get(name) or others.get(name)
     if described is None:
         return {"include_in_schema": False}
     return {"operation_id": name, **described}

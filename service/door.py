@@ -25,6 +25,7 @@ TASKS: dict[str, Task] = {
     "/translate": "translate",
     "/encode": "encode",
     "/score": "score",
+    "/v1/images/generations": "generate",
 }
 
 

@@ -205,15 +205,16 @@ class Metrics:
         seconds: float,
         phases_s: Mapping[Phase, float],
         images: int,
+        exemplar: dict[str, str] | None = None,
     ) -> None:
-        """Count one request that has ended; ``status`` tells how."""
+        """Count one request that has ended; ``status`` tells how, ``exemplar`` names its trace."""
         kind = (route, model, status)
         told = self._requests.get(kind) or self._requests.setdefault(kind, _Requests(self, *kind))
         told.count.inc()
         for phase, phase_s in phases_s.items():
             told.phases[phase].observe(phase_s)
         if status == 200:  # what is refused or cached at once must not flatter the quantiles
-            told.seconds.observe(seconds)
+            told.seconds.observe(seconds, exemplar)
             if told.images is not None:
                 told.images.inc(images)
 

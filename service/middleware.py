@@ -83,7 +83,7 @@ class Observe:
             await asyncio.sleep(0)  # the reply leaves first, then it is told of
         except ClientGone:
             status = CLIENT_GONE
-        except ServiceError as error:  # of a stream: its connection closes before its end
+        except ServiceError as error:  # half of a stream is gone: left unfinished, it is cut off
             refuse(error, request_id, self._metrics)
             logger.warning("a reply broke off: %s", error.detail, extra={"request_id": request_id})
             status = error.status
@@ -107,9 +107,8 @@ class Observe:
         route = getattr(scope.get("route"), "path", "unknown")
         if status == CLIENT_GONE:
             self._metrics.cancellations.inc()
-        self._metrics.observe_request(
-            route, progress.model, status, seconds, progress.phases_s, progress.images
-        )
+        told = (route, progress.model, status, seconds, progress.phases_s, progress.images)
+        self._metrics.observe_request(*told, scope.get("exemplar"))
         if access.isEnabledFor(logging.INFO):
             access.handle(Line(access.name, "request", _told(scope, status, sent_bytes, seconds)))
 
@@ -129,6 +128,8 @@ def _told(scope: Scope, status: int, sent_bytes: int, seconds: float) -> dict[st
     }
     if "key" in scope:
         told["key"] = scope["key"]
+    if "trace_id" in scope:
+        told["trace_id"] = scope["trace_id"]
     if progress.model:
         told |= {"model": progress.model, "version": progress.version, "images": progress.images}
         told |= {f"{phase}_s": round(s, 6) for phase, s in progress.phases_s.items()}

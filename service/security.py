@@ -41,15 +41,17 @@ def _secured(
     operation: dict[str, Any], refusals: dict[int | str, dict[str, Any]]
 ) -> dict[str, Any]:
     responses = dict(operation["responses"])
+    shapes = [said["content"] for status, said in responses.items() if int(status) >= 400]
+    shape = {"content": shapes[0]} if shapes else {}  # another protocol's, perhaps
     for status, refusal in refusals.items():
         told = responses.get(str(status), {})
-        said = " ".join(each["description"] for each in (told, refusal) if each)
+        said = " ".join({each["description"]: None for each in (told, refusal) if each})
         headers = {
             name: {"description": text, "schema": {"type": "string"}}
             for name, text in _HEADERS[int(status)].items()
         }
         headers |= refusal.get("headers", {})
-        responses[str(status)] = refusal | {"description": said, "headers": headers}
+        responses[str(status)] = refusal | shape | {"description": said, "headers": headers}
     security: list[dict[str, Any]] = [
         {},
         *({scheme: []} for scheme in SCHEMES),

@@ -36,7 +36,7 @@ class Gathered:
 
     def _flush(self) -> None:
         pieces, self._pieces = self._pieces, []
-        if pieces:
+        if pieces and not self._transport.is_closing():  # the client may have gone meanwhile
             self._transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
 

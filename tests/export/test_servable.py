@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -162,7 +163,7 @@ def test_equal_energies_are_no_cliff() -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"code": None, "d_norm": "batch"}])
-def test_an_energy_based_pair_generates_and_scores(settings: dict[str, object]) -> None:
+def test_an_energy_based_pair_generates_and_scores(settings: dict[str, Any]) -> None:
     recipe = tiny_recipe("ebgan", **settings).eval().requires_grad_(False)
     config = tiny_config("none", "ebgan", settings)
     offered = offer(LoadedRun(Path("run"), config, recipe, 0, {"classes": []}))

@@ -25,14 +25,16 @@ def environment(**settings: str) -> dict[str, str]:
 
 
 @contextmanager
-def running(log: Path, *options: str | Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running(
+    log: Path, *options: str | Path, **settings: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The process, and the URL that it printed when its models served."""
     with (
         log.open("w") as stream,
         subprocess.Popen(
             command("--port", "0", *options),
             cwd=ROOT,
-            env=environment(),
+            env=environment(**settings),
             stdout=subprocess.PIPE,
             stderr=stream,
             text=True,

@@ -24,6 +24,9 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         self.happened.append("closed")
 
+    def is_closing(self) -> bool:
+        return "closed" in self.happened
+
 
 async def test_one_step_is_one_write() -> None:
     wire = Wire()
@@ -45,6 +48,15 @@ async def test_what_was_written_leaves_before_the_connection_closes() -> None:
     gathered.close()
     await asyncio.sleep(0)
     assert wire.happened == [b"last", "closed"]
+
+
+async def test_nothing_is_written_when_the_client_has_gone() -> None:
+    wire = Wire()
+    gathered = Gathered(wire)
+    gathered.write(b"in vain")
+    wire.close()  # as the loop does when the connection is lost: uvloop's raises at a write
+    await asyncio.sleep(0)
+    assert wire.happened == ["closed"]
 
 
 async def test_all_else_is_the_transports_own() -> None:

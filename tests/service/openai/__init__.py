@@ -1,0 +1,1 @@
+"""OpenAI's interface at ``/v1``."""
