@@ -6,6 +6,7 @@ machine and from which commit it was made. Ctrl-C keeps what was measured so far
     python -m bench.quality BUNDLE       how good are the pictures?
     python -m bench.training             how fast does it train?
     python -m bench.service              how fast does it answer?
+    python -m bench.anomaly              does an energy tell unusual pictures?
     python -m bench.soak                 does it hold, for ten minutes of everything at once?
 
 ``reality.py`` and ``scoring.py`` are the protocol of the first, ``plain_loop.py`` the baseline of

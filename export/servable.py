@@ -31,11 +31,13 @@ from export.manifest import (
     Noise,
     Output,
     Scalar,
+    ScoreOutput,
     Size,
     Task,
     VectorOutput,
 )
 from export.rows import Rows, Run
+from export.scores import Scored
 from training.layers import to_uint8
 
 if TYPE_CHECKING:
@@ -265,10 +267,27 @@ def _answer(run: LoadedRun) -> ImageOutput:
     return ImageOutput(name="reconstruction", channels=run.dataset["channels"])
 
 
+# --- Energies: how unusual a picture is. ---
+
+
+def _from_latent_and_scores(run: LoadedRun) -> Offer:
+    drawn, recipe = _from_latent(run), cast(Any, run.recipe)
+    known = recipe.energies[-max(1, run.images_seen) :]  # those before are not of images
+    channels = cast(ImageOutput, drawn.graphs["generator"].outputs[0]).channels
+    energy = Servable(
+        Scored(recipe.discriminator, recipe.energy, known),
+        [Image(name="image", channels=channels)],
+        [ScoreOutput(name="energy"), ScoreOutput(name="share_below")],
+    )
+    graphs, tasks = {**drawn.graphs, "energy": energy}, {**drawn.tasks, "score": "energy"}
+    return Offer(graphs, tasks, drawn.size)
+
+
 SERVABLES: dict[str, Callable[[LoadedRun], Offer]] = {
     "gan": _from_latent,
     "dcgan": _from_latent,
     "cgan": _from_latent_and_label,
     "autoencoder": _from_autoencoder,
     "vae": _from_posterior,
+    "ebgan": _from_latent_and_scores,
 }

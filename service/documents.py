@@ -73,6 +73,9 @@ class ScoreReply(_ReadReply):
     """The reply of ``POST /score``."""
 
     score: float
+    scores: dict[str, float] = Field(
+        description="every score that the model gives, by name; `score` is the first"
+    )
 
 
 class FieldProblem(BaseModel):

@@ -90,7 +90,10 @@ async def _answer(
     progress.phases_s |= {"queue": answer.queued_s, "run": answer.ran_s}
     encode_start = perf_counter()
     numbers = _numbers(task, graph, answer)
-    body = npy(numbers) if form.container == "npy" else _document(task, facts, numbers, answer)
+    if form.container == "npy":
+        body = npy(numbers)
+    else:
+        body = _document(task, graph, facts, numbers, answer)
     progress.phases_s["encode"] = perf_counter() - encode_start
     headers |= {"Content-Type": form.media_type, "Server-Timing": server_timing(progress)}
     return Reply(200, body, headers)
@@ -126,7 +129,7 @@ def _numbers(task: Reading, graph: Graph, answer: Answer) -> Floats:
     return numbers
 
 
-def _document(task: Reading, facts: Facts, numbers: Floats, answer: Answer) -> bytes:
+def _document(task: Reading, graph: Graph, facts: Facts, numbers: Floats, answer: Answer) -> bytes:
     said: dict[str, Any] = {
         "model": facts.model,
         "version": facts.version,
@@ -139,5 +142,7 @@ def _document(task: Reading, facts: Facts, numbers: Floats, answer: Answer) -> b
     if task == "encode":
         reply = EncodeReply(**said, shape=list(numbers.shape), vector=numbers.tolist())
     else:
-        reply = ScoreReply(**said, score=float(numbers))
+        names = [output.name for output in graph.outputs if output.kind == "score"]
+        scores = {name: float(answer.rows[name][0]) for name in names}
+        reply = ScoreReply(**said, score=float(numbers), scores=scores)
     return reply.model_dump_json().encode()

@@ -85,3 +85,57 @@ def levels(size: int) -> tuple[int, int]:
             f"{', '.join(map(str, near))} (--set data.size={near[1]})"
         )
     return halvings, side
+
+
+class MinibatchDiscrimination(nn.Module):
+    """Beside each row's features, how near it is to the others of its batch, in B learnt senses.
+
+    Salimans et al. 2016 (arXiv:1606.03498), section 3.2: M_i = f(x_i) T with T [A, B, C],
+    c_b(x_i, x_j) = exp(-||M_ib - M_jb||_1), o(x_i)_b = sum_j c_b(x_i, x_j), row i itself included.
+
+    Args:
+        inputs: A, the length of the features.
+        kernels: B.
+        dims: C, the dimensions in which a kernel measures a distance.
+    """
+
+    def __init__(self, inputs: int, kernels: int, dims: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(inputs, kernels * dims, bias=False)
+        self.dims = dims
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[N, A] -> [N, A + B]."""
+        projected = self.project(features).float().unflatten(1, (-1, self.dims))
+        distances = (projected[:, None] - projected[None]).abs().sum(3)  # [N, N, B]
+        return torch.cat([features.float(), torch.exp(-distances).sum(1)], 1)
+
+
+class MinibatchDeviation(nn.Module):
+    """Beside each row's features, how much features vary over the batch: one number for all rows.
+
+    Karras et al. 2018 (arXiv:1710.10196), section 3, over the whole batch.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[N, A] -> [N, A + 1]."""
+        features = features.float()
+        variance = features.var(0, unbiased=False)
+        deviation = (variance + 1e-8).sqrt().mean()  # a feature that never varies has a slope too
+        return torch.cat([features, deviation.expand(len(features), 1)], 1)
+
+
+def pack(images: Tensor, together: int) -> Tensor:
+    """[N, C, H, W] -> [N / m, m C, H, W]: m pictures are judged together, as channels of one.
+
+    Lin et al. 2018 (arXiv:1712.04086), section 2.
+
+    Raises:
+        ConfigError: N is not a multiple of m.
+    """
+    if len(images) % together:
+        raise ConfigError(
+            f"{len(images)} images cannot be packed {together} at a time: choose schedule.batch "
+            f"(divided by schedule.accumulate) as a multiple of recipe.packing"
+        )
+    return images.reshape(len(images) // together, -1, *images.shape[2:])

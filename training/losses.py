@@ -93,6 +93,50 @@ def zero_centred_penalty(logits: Tensor, images: Tensor) -> Tensor:
     return gradient.float().square().flatten(1).sum(1).mean()
 
 
+def reconstruction_norm(images: Tensor, made: Tensor) -> Tensor:
+    """||Dec(Enc(x)) - x||, [N], the energy of Zhao et al. 2017 (arXiv:1609.03126), section 2.3."""
+    difference = (made - images).flatten(1).float()
+    norm: Tensor = torch.linalg.vector_norm(difference, dim=1)
+    return norm
+
+
+def cosine_distance(images: Tensor, made: Tensor) -> Tensor:
+    """1 - cos(x, Dec(Enc(x))) of the brightness above black, [N] in [0, 1].
+
+    An energy that does not grow with the ink: a plain picture is not near for being nearly empty.
+    """
+    bright, remade = (images.flatten(1).float() + 1, made.flatten(1).float() + 1)
+    return 1 - torch.cosine_similarity(bright, remade, dim=1, eps=1e-6)
+
+
+ENERGIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "l2": reconstruction_norm,
+    "cosine": cosine_distance,
+}
+
+
+def margin_d(real: Tensor, fake: Tensor, margin: float) -> Tensor:
+    """E[D(x)] + E[max(0, m - D(G(z)))], D an energy. Zhao et al. 2017, eq. 1."""
+    return real.mean() + relu(margin - fake).mean()
+
+
+def energy_g(fake: Tensor) -> Tensor:
+    """E[D(G(z))], D an energy. Zhao et al. 2017, eq. 2."""
+    return fake.mean()
+
+
+def pulling_away(codes: Tensor) -> Tensor:
+    """Mean over i != j of cos(S_i, S_j)^2, in [0, 1]. Zhao et al. 2017, section 2.4.
+
+    Args:
+        codes: [N, Z], N at least 2: Enc of a batch of generated images.
+    """
+    unit = torch.nn.functional.normalize(codes.float(), dim=1)
+    cosines = (unit @ unit.T).square()
+    count = len(codes)
+    return (cosines.sum() - cosines.diagonal().sum()) / (count * (count - 1))
+
+
 @dataclass(frozen=True)
 class Objective:
     """Both sides of a game. ``g`` takes (real, fake); ``pairs`` says that it looks at ``real``."""

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from export.build import build
 from export.errors import NotServable
-from export.manifest import FixedSize, ImageOutput, Label, Latent, Scalar, Vector, VectorOutput
+from export.manifest import (
+    FixedSize,
+    Image,
+    ImageOutput,
+    Label,
+    Latent,
+    Scalar,
+    Vector,
+    VectorOutput,
+)
+from export.scores import Scored
 from export.servable import SERVABLES, Probe, Servable, offer, torch_run
 from tests.export.networks import (
     CLASSES,
@@ -20,8 +34,10 @@ from tests.export.networks import (
     loaded_run,
     seeded,
 )
+from tests.training.tiny import SHAPE, tiny_config, tiny_recipe
 from training.layers import to_uint8
 from training.recipes import SYSTEMS
+from training.run import LoadedRun
 
 
 def test_levels_of_the_ends_the_middle_and_beyond() -> None:
@@ -120,3 +136,42 @@ def test_vectors_leave_as_they_are() -> None:
     assert torch.equal(doubled, w * 2)
     assert image.dtype == torch.uint8
     assert Probe(servable).names == ["doubled", "image", "image.float"]
+
+
+class Halved(nn.Module):
+    """Makes a picture again at half its brightness."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return images / 2, images.flatten(1)
+
+
+def mean_distance(images: Tensor, made: Tensor) -> Tensor:
+    return (images - made).abs().flatten(1).mean(1)
+
+
+def test_share_below_is_where_an_energy_stands_among_the_known_ones() -> None:
+    scored = Scored(Halved(), mean_distance, torch.linspace(0, 0.4, 1000))
+    x = torch.tensor([0.0, 0.2, 0.4, 0.8, 1.0]).reshape(5, 1, 1, 1).expand(5, 1, 2, 2)
+    energy, share = scored(x)
+    torch.testing.assert_close(energy, torch.tensor([0.0, 0.1, 0.2, 0.4, 0.5]))
+    torch.testing.assert_close(share, torch.tensor([0.0, 0.25, 0.5, 1.0, 1.0]), atol=1e-4, rtol=0)
+
+
+def test_equal_energies_are_no_cliff() -> None:
+    scored = Scored(Halved(), mean_distance, torch.full((50,), 0.2))
+    _, share = scored(torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1))
+    assert share.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("settings", [{}, {"code": None, "d_norm": "batch"}])
+def test_an_energy_based_pair_generates_and_scores(settings: dict[str, Any]) -> None:
+    recipe = tiny_recipe("ebgan", **settings).eval().requires_grad_(False)
+    config = tiny_config("none", "ebgan", settings)
+    offered = offer(LoadedRun(Path("run"), config, recipe, 0, {"classes": []}))
+    assert offered.tasks == {"generate": "generator", "score": "energy"}
+    scored = offered.graphs["energy"]
+    assert scored.inputs == (Image(name="image", channels=SHAPE.channels),)
+    assert scored.names == ["energy", "share_below"]
+    built = build(scored, offered.size, torchscript=True, progress=lambda step: None)
+    assert built.findings.onnx is not None  # and nothing was refused
+    assert len(scored.state_dict()) < len(recipe.state_dict())  # the generator is not in it

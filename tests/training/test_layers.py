@@ -7,7 +7,16 @@ import torch
 from torch import nn
 
 from training.errors import ConfigError
-from training.layers import ConditionalBatchNorm2d, Maxout, levels, one_hot_maps, spectral
+from training.layers import (
+    ConditionalBatchNorm2d,
+    Maxout,
+    MinibatchDeviation,
+    MinibatchDiscrimination,
+    levels,
+    one_hot_maps,
+    pack,
+    spectral,
+)
 
 
 def features(seed: int = 0) -> torch.Tensor:
@@ -103,3 +112,55 @@ def test_a_size_that_does_not_halve_is_refused_with_one_that_does(size: int, nea
     assert near in str(caught.value)
     assert "--set data.size=" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+# What a batch tells of its rows.
+
+
+def test_minibatch_discrimination_is_section_3_2_of_salimans_et_al() -> None:
+    layer = MinibatchDiscrimination(1, kernels=2, dims=2)
+    with torch.no_grad():  # M_i = f(x_i) T: kernel 0 measures 2 |x_i - x_j|, kernel 1 measures none
+        layer.project.weight.copy_(torch.tensor([[1.0], [-1], [0], [0]]))
+    found = layer(torch.tensor([[0.0], [1], [3]]))
+    near = torch.exp(-2 * torch.tensor([[0.0, 1, 3], [1, 0, 2], [3, 2, 0]])).sum(1)
+    expected = torch.stack([torch.tensor([0.0, 1, 3]), near, torch.full((3,), 3.0)], 1)
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_collapsed_batch_is_told_from_a_varied_one() -> None:
+    torch.manual_seed(0)
+    discrimination, deviation = MinibatchDiscrimination(8, 5, 3), MinibatchDeviation()
+    varied = torch.randn(6, 8)
+    same = varied[:1].expand(6, -1)
+    torch.testing.assert_close(discrimination(same)[:, 8:], torch.full((6, 5), 6.0))
+    assert (discrimination(varied * 9)[:, 8:] < 3).all()
+    assert deviation(same)[:, 8].max() < 1e-3
+    assert deviation(varied)[:, 8].min() > 0.5
+
+
+def test_minibatch_deviation_is_the_mean_over_features_of_their_deviation() -> None:
+    features = torch.tensor([[0.0, 5], [2, 5], [4, 5]])
+    found = MinibatchDeviation()(features)
+    expected = (8 / 3) ** 0.5 / 2
+    torch.testing.assert_close(found[:, :2], features)
+    torch.testing.assert_close(found[:, 2], torch.full((3,), expected), rtol=1e-4, atol=1e-4)
+
+
+def test_a_batch_without_variance_has_finite_slopes() -> None:
+    features = torch.ones(4, 3, requires_grad=True)
+    for layer in (MinibatchDeviation(), MinibatchDiscrimination(3, 2, 2)):
+        (slope,) = torch.autograd.grad(layer(features).sum(), features)
+        assert slope.isfinite().all()
+
+
+def test_packed_pictures_are_neighbours_as_channels() -> None:
+    images = torch.arange(6.0).reshape(6, 1, 1, 1).expand(6, 2, 3, 3)
+    packed = pack(images, 3)
+    assert packed.shape == (2, 6, 3, 3)
+    assert packed[:, :, 0, 0].tolist() == [[0, 0, 1, 1, 2, 2], [3, 3, 4, 4, 5, 5]]
+    assert torch.equal(pack(images, 1), images)
+
+
+def test_a_batch_that_cannot_be_packed_is_refused() -> None:
+    with pytest.raises(ConfigError, match="64 images cannot be packed 3 at a time"):
+        pack(torch.zeros(64, 1, 2, 2), 3)

@@ -191,3 +191,43 @@ def test_gaussian_kl_is_that_of_torch_and_zero_at_the_prior() -> None:
 def test_mean_squared_error_is_over_pictures_and_pixels() -> None:
     found, target = torch.tensor([[1.0, 2], [0, 0]]), torch.tensor([[0.0, 0], [0, 3]])
     assert losses.mean_squared_error(found, target).item() == (1 + 4 + 9) / 4
+
+
+# Energies.
+
+
+def test_the_norm_is_that_of_the_difference() -> None:
+    images = torch.zeros(2, 1, 1, 2)
+    made = torch.tensor([[3.0, 4], [0, -1]]).reshape(2, 1, 1, 2)
+    torch.testing.assert_close(losses.reconstruction_norm(images, made), torch.tensor([5.0, 1]))
+
+
+def test_the_cosine_is_between_brightnesses_above_black() -> None:
+    images = torch.tensor([[1.0, -1], [1, -1], [0, 0]]).reshape(3, 1, 1, 2)
+    made = torch.tensor([[0.0, -1], [-1, 1], [0, -1]]).reshape(3, 1, 1, 2)
+    expected = torch.tensor([0, 1, 1 - 0.5**0.5])  # half as bright, elsewhere, half of it missing
+    torch.testing.assert_close(losses.cosine_distance(images, made), expected)
+
+
+def test_a_perfect_or_a_black_picture_has_finite_energies_and_slopes() -> None:
+    for energy in losses.ENERGIES.values():
+        made = torch.full((2, 1, 2, 2), -1.0, requires_grad=True)
+        found = energy(torch.full((2, 1, 2, 2), -1.0), made)
+        torch.autograd.backward(found.sum())
+        assert found.isfinite().all()
+        assert made.grad is not None
+        assert made.grad.isfinite().all()
+
+
+def test_margin_game_is_the_paper_s_number() -> None:
+    real, fake = torch.tensor([1.0, 3]), torch.tensor([4.0, 12])
+    assert losses.margin_d(real, fake, 10.0).item() == pytest.approx(2 + (6 + 0) / 2)
+    assert losses.energy_g(fake).item() == pytest.approx(8)
+
+
+def test_pulling_away_is_the_mean_square_cosine_of_the_others() -> None:
+    same = torch.tensor([[1.0, 2], [2, 4], [-1, -2]])  # one line: each pair has cosine 1 or -1
+    right = torch.tensor([[5.0, 0], [0, 0.1]])
+    mixed = torch.tensor([[1.0, 0], [1, 0], [0, 1]])  # of six ordered pairs, two are alike
+    found = [losses.pulling_away(codes).item() for codes in (same, right, mixed)]
+    assert found == pytest.approx([1, 0, 2 / 6], abs=1e-6)

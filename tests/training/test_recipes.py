@@ -24,6 +24,7 @@ from training.trainer import step
 
 CONVOLUTIONAL = ["dcgan", "cgan"]
 ADVERSARIAL = ["gan", *CONVOLUTIONAL]
+BY_OBJECTIVE = ["gan", "dcgan", "cgan"]  # the systems whose game is chosen by name
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("gan", {}),
     ("gan", {"discriminator": "maxout", "dropout": 0.5, "prior": "uniform"}),
@@ -33,6 +34,8 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("cgan", {}),
     ("cgan", {"conditioning": "concatenated", "initial_std": 0.02, "d_norm": "none"}),
     ("cgan", {"mismatch": 0.5, "r1": 1.0}),
+    ("dcgan", {"minibatch_kernels": 4, "minibatch_dims": 2, "minibatch_deviation": True}),
+    ("dcgan", {"packing": 2, "r1": 1.0}),
 ]
 
 
@@ -67,7 +70,7 @@ def test_pictures_have_the_shape_and_range_of_the_data(
     assert pictures.dtype == torch.float32
     assert pictures.min() >= -1
     assert pictures.max() <= 1
-    assert recipe.logits(pictures, batch).shape == (4,)
+    assert recipe.logits(pictures, batch).shape == (4 // settings.get("packing", 1),)
 
 
 @pytest.mark.parametrize("system", ADVERSARIAL)
@@ -93,7 +96,7 @@ def test_prior_is_drawn_as_configured(system: str) -> None:
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize("system", ADVERSARIAL)
+@pytest.mark.parametrize("system", BY_OBJECTIVE)
 def test_every_term_is_named_and_finite(system: str, objective: str) -> None:
     settings: dict[str, Any] = {"objective": objective, "r1": 0.5, "r2": 0.5}
     expected = {"d/adversarial", "d/r1", "d/r2", "g/adversarial"}
@@ -150,7 +153,7 @@ def test_signals_are_probabilities(system: str, settings: dict[str, Any]) -> Non
     assert all(0 < value < 1 for value in signals.values())
 
 
-@pytest.mark.parametrize("system", ADVERSARIAL)
+@pytest.mark.parametrize("system", BY_OBJECTIVE)
 def test_r1_looks_at_real_images_and_r2_at_generated_ones(system: str) -> None:
     recipe = networks(
         tiny_recipe(system, d_norm="none", r1=2.0, r2=4.0)

@@ -26,6 +26,7 @@ SMALL: dict[str, dict[str, object]] = {
     "cgan": {"base_channels": 4, "max_channels": 8, "d_base_channels": 4},
     "autoencoder": {},
     "vae": {"hidden": [8]},
+    "ebgan": {"base_channels": 4, "max_channels": 8, "d_base_channels": 4, "code": 4},
 }
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from training.recipe import Recipe, Shape
-from training.recipes import autoencoder, cgan, dcgan, gan, vae
+from training.recipes import autoencoder, cgan, dcgan, ebgan, gan, vae
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ SYSTEMS: dict[str, System] = {
     "cgan": System(cgan.stages, conditional=True),
     "autoencoder": System(autoencoder.stages),
     "vae": System(vae.stages),
+    "ebgan": System(ebgan.stages),
 }
 
 RecipeConfig = Annotated[
@@ -37,6 +38,7 @@ RecipeConfig = Annotated[
     | dcgan.DCGANConfig
     | cgan.CGANConfig
     | autoencoder.AutoencoderConfig
-    | vae.VAEConfig,
+    | vae.VAEConfig
+    | ebgan.EBGANConfig,
     Field(discriminator="system"),
 ]

@@ -19,10 +19,10 @@ from training.errors import ConfigError
 from training.layers import ConditionalBatchNorm2d, one_hot_maps, spectral
 from training.recipe import Batch, Recipe, Shape, Terms
 from training.recipes import dcgan
-from training.recipes.gan import GAN
+from training.recipes.gan import GAN, ObjectiveConfig
 
 
-class CGANConfig(dcgan.ConvolutionalConfig):
+class CGANConfig(dcgan.ConvolutionalConfig, ObjectiveConfig):
     """A class-conditional convolutional pair."""
 
     system: Literal["cgan"]

@@ -9,9 +9,16 @@ from typing import Literal, NamedTuple
 from pydantic import Field
 from torch import Tensor, nn
 
-from training.layers import Norm, levels, spectral
+from training.layers import (
+    MinibatchDeviation,
+    MinibatchDiscrimination,
+    Norm,
+    levels,
+    pack,
+    spectral,
+)
 from training.recipe import MOST, Recipe, Shape
-from training.recipes.gan import GAN, AdversarialConfig
+from training.recipes.gan import GAN, AdversarialConfig, ObjectiveConfig
 
 
 class ConvolutionalConfig(AdversarialConfig):
@@ -31,10 +38,16 @@ class ConvolutionalConfig(AdversarialConfig):
     initial_std: float | None = Field(None, gt=0, description="0.02 is the paper's")
 
 
-class DCGANConfig(ConvolutionalConfig):
-    """An unconditional convolutional pair."""
+class DCGANConfig(ConvolutionalConfig, ObjectiveConfig):
+    """An unconditional convolutional pair, whose discriminator may see a batch as a whole."""
 
     system: Literal["dcgan"]
+    minibatch_kernels: int = Field(
+        0, ge=0, le=MOST, description="of minibatch discrimination; 0 is none, 100 the paper's"
+    )
+    minibatch_dims: int = Field(5, gt=0, le=MOST, description="of each of these kernels")
+    minibatch_deviation: bool = Field(False, description="tell how much features vary in a batch")
+    packing: int = Field(1, gt=0, le=64, description="pictures that are judged together")
 
 
 def upsample(
@@ -127,16 +140,26 @@ class Features(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """[N, C, H, W] -> [N] logits."""
+    """[N, C, H, W] -> [N / packing] logits."""
 
-    def __init__(self, config: ConvolutionalConfig, image: Shape) -> None:
+    def __init__(self, config: DCGANConfig, image: Shape) -> None:
         super().__init__()
-        self.features = Features(config, image.channels, image.size)
-        self.last = spectral(nn.Linear(self.features.outputs, 1), config.d_norm)
+        self.packing = config.packing
+        self.features = Features(config, image.channels * config.packing, image.size)
+        self.neighbours, outputs = nn.Sequential(), self.features.outputs
+        if config.minibatch_kernels:
+            kernels = config.minibatch_kernels
+            self.neighbours.append(MinibatchDiscrimination(outputs, kernels, config.minibatch_dims))
+            outputs += kernels
+        if config.minibatch_deviation:
+            self.neighbours.append(MinibatchDeviation())
+            outputs += 1
+        self.last = spectral(nn.Linear(outputs, 1), config.d_norm)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits."""
-        return self.last(self.features(images)).squeeze(1)  # type: ignore[no-any-return]
+        features = self.features(pack(images, self.packing))
+        return self.last(self.neighbours(features)).squeeze(1)  # type: ignore[no-any-return]
 
 
 def initialise(network: nn.Module, std: float | None) -> None:

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from training.layers import Maxout
-from training.losses import OBJECTIVES, zero_centred_penalty
+from training.losses import OBJECTIVES, Objective, zero_centred_penalty
 from training.recipe import MOST, Adam, Batch, Optimizer, Phase, Recipe, Settings, Shape, Terms
 
 ObjectiveName = Literal[
@@ -19,11 +19,10 @@ ObjectiveName = Literal[
 
 
 class AdversarialConfig(Settings):
-    """What every adversarial pair has: the game, its penalties, and the two optimisers."""
+    """What every adversarial pair has: a prior, penalties, and the two optimisers."""
 
     latent: int = Field(64, gt=0, le=MOST, description="Z, the length of z")
     prior: Literal["normal", "uniform"] = Field("normal", description="of z; uniform: [-1, 1)")
-    objective: ObjectiveName = "nonsaturating"
     d_steps: int = Field(1, gt=0, description="discriminator steps per generator step, k")
     updates: Literal["alternating", "simultaneous"] = Field(
         "alternating", description="simultaneous: G answers D as it was before its last step"
@@ -33,8 +32,22 @@ class AdversarialConfig(Settings):
     g_optimizer: Optimizer = Adam()
     d_optimizer: Optimizer = Adam()
 
+    def game(self) -> Objective:
+        """What the two minimise."""
+        raise NotImplementedError
 
-class GANConfig(AdversarialConfig):
+
+class ObjectiveConfig(AdversarialConfig):
+    """A pair that plays one of the games by name."""
+
+    objective: ObjectiveName = "nonsaturating"
+
+    def game(self) -> Objective:
+        """The one that is named."""
+        return OBJECTIVES[self.objective]
+
+
+class GANConfig(ObjectiveConfig):
     """A pair of multilayer perceptrons."""
 
     system: Literal["gan"]
@@ -86,7 +99,7 @@ class GAN(Recipe):
     def __init__(self, config: AdversarialConfig) -> None:
         super().__init__()
         self.config = config
-        self.objective = OBJECTIVES[config.objective]
+        self.objective = config.game()
 
     def phases(self) -> tuple[Phase, ...]:
         """K discriminator steps, then one of the generator. Goodfellow et al. 2014, algorithm 1."""
