@@ -10,6 +10,7 @@ Errors::
       x ManifestInvalid     manifest.json is missing, is not JSON, or breaks the schema
       x UnsupportedSchema   written by a Ganymede too old or too new for this one
       x ChecksumMismatch    a file is missing, or differs from the manifest's SHA-256 or size
+      x ParityExceeded      its parity record is past the limits: it is not what was trained
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ class ChecksumMismatch(BundleError):
     """A file is missing, or its size or SHA-256 is not the manifest's."""
 
 
+class ParityExceeded(BundleError):
+    """The graphs were measured to be something else than the generator that was trained."""
+
+
 # One entry per older schema that is still readable: it turns that manifest into the next one.
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
@@ -63,10 +68,10 @@ class Bundle:
 
 
 def load_bundle(path: Path, *, verify: bool = True) -> Bundle:
-    """Read a bundle's manifest and, with ``verify``, check every file against it.
+    """Read a bundle's manifest and, with ``verify``, check its parity record and every file.
 
     Raises:
-        ManifestInvalid, UnsupportedSchema, ChecksumMismatch.
+        ManifestInvalid, UnsupportedSchema, ParityExceeded, ChecksumMismatch.
     """
     try:
         raw = (path / MANIFEST).read_bytes()
@@ -76,6 +81,7 @@ def load_bundle(path: Path, *, verify: bool = True) -> Bundle:
         raise ManifestInvalid(f"{path / MANIFEST} cannot be read: {error.strerror}") from error
     bundle = Bundle(path, _parse(raw, path), hashlib.sha256(raw).hexdigest())
     if verify:
+        verify_parity(bundle)
         verify_files(bundle)
     return bundle
 
@@ -100,6 +106,16 @@ def _parse(raw: bytes, path: Path) -> Manifest:
         faults = error.errors(include_url=False)
         lines = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults]
         raise ManifestInvalid(f"{path / MANIFEST}: " + "\n  ".join(lines)) from error
+
+
+def verify_parity(bundle: Bundle) -> None:
+    """Raise ParityExceeded when there is a parity record, and it is past the limits."""
+    parity = bundle.manifest.parity
+    if parity is not None and parity.excess:
+        raise ParityExceeded(
+            f"{bundle.path / MANIFEST}: by its parity record the graphs are not the generator that "
+            f"was trained ({'; '.join(parity.excess)}): export it again"
+        )
 
 
 def verify_files(bundle: Bundle) -> None:

@@ -17,6 +17,12 @@ class File(Frozen):
     size_bytes: int = Field(ge=0)
 
 
+# What parity allows, of exporting and of serving.
+FLOAT_LIMIT = 1e-4  # of a float output
+LEVEL_LIMIT = 1  # of 255
+SHARE_LIMIT = 1e-3  # of the uint8 values that may differ at all
+
+
 class Parity(Frozen):
     """How far the exported graphs are from the eager generator, worst case over ``batches``.
 
@@ -29,6 +35,22 @@ class Parity(Frozen):
     max_levels: int  # of 255, after quantisation
     pixels_differing: float  # share of uint8 values that differ at all
     row_max_abs: float  # a row beside other neighbours; 0 is exact
+
+    @property
+    def excess(self) -> tuple[str, ...]:
+        """What is past its limit, in words."""
+        measured = (
+            ("onnx_max_abs", self.onnx_max_abs, FLOAT_LIMIT),
+            ("torchscript_max_abs", self.torchscript_max_abs, FLOAT_LIMIT),
+            ("max_levels", self.max_levels, LEVEL_LIMIT),
+            ("pixels_differing", self.pixels_differing, SHARE_LIMIT),
+            ("row_max_abs", self.row_max_abs, FLOAT_LIMIT),
+        )
+        return tuple(
+            f"{name} is {value:g}, more than {limit:g}"
+            for name, value, limit in measured
+            if value is not None and not value <= limit  # nor may it be no number
+        )
 
 
 class Licence(Frozen):

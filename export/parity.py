@@ -21,12 +21,10 @@ from numpy.typing import NDArray
 
 from export.errors import ParityError
 from export.manifest import Input, Parity
+from export.origin import FLOAT_LIMIT, LEVEL_LIMIT, SHARE_LIMIT
 from export.rows import Rows, Run, cut, varied_rows
 
 BATCHES = (1, 2, 3, 8, 17)
-FLOAT_LIMIT = 1e-4  # of a float output
-LEVEL_LIMIT = 1  # of 255
-SHARE_LIMIT = 1e-3  # of the uint8 values that may differ at all
 
 _STRANGERS = 1000  # first seed of the neighbours that a row has the second time
 

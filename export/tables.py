@@ -10,7 +10,7 @@ from rich.text import Text
 
 from export.bundle import Bundle, BundleError, load_bundle
 from export.manifest import FixedSize, Graph, Input, Label, Manifest, Parity, Provenance, Scalar
-from export.parity import FLOAT_LIMIT, LEVEL_LIMIT, SHARE_LIMIT
+from export.origin import FLOAT_LIMIT, LEVEL_LIMIT, SHARE_LIMIT
 
 
 def parity_table(parity: Parity) -> Table:

@@ -48,6 +48,7 @@ class AdminVersion(BaseModel):
     reason: str | None = Field(
         description="why it does not serve, or why what serves is not what now lies in the folder"
     )
+    notice: str | None = Field(description="what to know of it, though it serves")
     path: str
     digest: str | None = Field(description="SHA-256 of the manifest of what serves")
     reloads: int = Field(description="how often it was to be opened anew")
@@ -117,6 +118,7 @@ def _version(repository: Repository, identity: Identity, found: Found) -> AdminV
         state=_state(repository, identity),
         default=model is not None and model is repository.catalogue.answering(name),
         reason=failure.reason if failure else model.trouble if model else None,
+        notice=model.notice if model else None,
         path=str(found.path),
         digest=model.digest if model else None,
         reloads=repository.desired.reloads(name, version),
@@ -137,6 +139,7 @@ def _hidden(failure: Failure) -> AdminVersion:
         state="superseded",
         default=False,
         reason=failure.reason,
+        notice=None,
         path=str(failure.path),
         digest=None,
         reloads=0,

@@ -125,7 +125,7 @@ def _show(model: dict[str, Any]) -> None:
     """A model in lines, one for each of its versions."""
     for version in model["versions"]:
         default = " default" if version["default"] else ""
-        reason = f"  {version['reason']}" if version["reason"] else ""
-        typer.echo(f"{model['name']}/{version['version']}  {version['state']}{default}{reason}")
+        told = "".join(f"  {why}" for why in (version["reason"], version["notice"]) if why)
+        typer.echo(f"{model['name']}/{version['version']}  {version['state']}{default}{told}")
     if model["notice"]:
         typer.echo(f"{model['name']}: {model['notice']}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -20,6 +21,8 @@ from service.opening import open_engine
 from service.room import NoRoom, Room
 from service.rows import Rows
 from service.session import Provider
+
+logger = logging.getLogger(__name__)
 
 # Of the largest size, at once: while one is computed, another is decoded or encoded.
 ROOM_UPLOADS = 2
@@ -95,6 +98,16 @@ class Model:
     def alive(self) -> bool:
         """Whether requests are taken and will be answered."""
         return self.trouble is None
+
+    @property
+    def notice(self) -> str | None:
+        """What to know of it, though it answers."""
+        if self.manifest.parity is None:
+            return (
+                "its manifest has no parity record: whether it is the generator that was trained "
+                "is not known; export it again"
+            )
+        return None
 
     @property
     def engines(self) -> Mapping[str, Engine]:
@@ -245,4 +258,9 @@ async def load(
         raise
     limits = ROOM_UPLOADS * config.max_upload_pixels, config.queue_bytes
     room: dict[Priority, Room] = {"interactive": Room(*limits), "bulk": Room(*limits)}
-    return Model(bundle, provider, engines, room)
+    model = Model(bundle, provider, engines, room)
+    if model.notice:
+        logger.warning(
+            "model %s/%d: %s", bundle.manifest.name, bundle.manifest.version, model.notice
+        )
+    return model

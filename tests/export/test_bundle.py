@@ -16,6 +16,7 @@ from export.bundle import (
     BundleError,
     ChecksumMismatch,
     ManifestInvalid,
+    ParityExceeded,
     UnsupportedSchema,
     find_bundles,
     fingerprint,
@@ -226,3 +227,26 @@ def test_error_tree_is_drawn_in_full() -> None:
     ours = [one for one in BundleError.__subclasses__() if one.__module__ == contract.__name__]
     assert ours
     assert all(error.__name__ in drawn for error in ours)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "limit"),
+    [
+        ("onnx_max_abs", 2e-4, 1e-4),
+        ("torchscript_max_abs", float("nan"), 1e-4),
+        ("max_levels", 2, 1),
+        ("pixels_differing", 2e-3, 1e-3),
+        ("row_max_abs", 2e-4, 1e-4),
+    ],
+)
+def test_a_parity_record_past_a_limit_is_refused(
+    bundle: Bundle, field: str, value: float, limit: float
+) -> None:
+    def measured(number: float) -> Callable[[dict[str, Any]], object]:
+        return lambda data: data["parity"].update({field: number})
+
+    rewrite(bundle, measured(limit))
+    load_bundle(bundle.path)
+    rewrite(bundle, measured(value))
+    with pytest.raises(ParityExceeded, match=f"{field} is {value:g}, more than {limit:g}"):
+        load_bundle(bundle.path)

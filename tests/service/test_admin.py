@@ -15,7 +15,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from export.bundle import Bundle
+from export.bundle import Bundle, write_manifest
 from service import repository as repository_module
 from service.app import create_app
 from service.config import ServiceConfig, StateUnreadable
@@ -129,6 +129,17 @@ async def test_every_version_is_listed_with_what_became_of_it(tmp_path: Path) ->
     assert second["path"] == str(hidden)
     assert "is hidden by" in second["reason"]
     assert "copy it again" in third["reason"]
+
+
+async def test_what_was_never_measured_is_listed_with_a_notice(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path, name="cats")
+    second = tiny_bundle(tmp_path, name="cats", version=2)
+    write_manifest(second.path, second.manifest.model_copy(update={"parity": None}))
+    async with started(tmp_path) as client:
+        [cats] = (await client.get("/admin/models")).json()["models"]
+    assert [each["state"] for each in cats["versions"]] == ["serving", "serving"]
+    assert cats["versions"][0]["notice"] is None
+    assert "no parity record" in cats["versions"][1]["notice"]
 
 
 # --- The default, and back. ---

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from export.bundle import MANIFEST
+from export.bundle import MANIFEST, write_manifest
 from service import repository as repository_module
 from service import retirement
 from service.canary import specimen
@@ -23,7 +23,7 @@ from service.metrics import Metrics
 from service.model import Model
 from service.repository import Repository
 from tests.service.held import Hold, settle
-from tests.tiny import ONNX, tiny_bundle
+from tests.tiny import ONNX, PARITY, tiny_bundle
 
 pytestmark = pytest.mark.anyio
 
@@ -109,6 +109,32 @@ def test_a_file_where_a_folder_should_be_is_told(tmp_path: Path) -> None:
         "is a file",
         "is no folder: create it",
     ]
+
+
+async def test_what_was_measured_to_be_another_generator_is_refused(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path, name="cats")
+    second = tiny_bundle(tmp_path, name="cats", version=2)
+    other = PARITY.model_copy(update={"max_levels": 2})
+    write_manifest(second.path, second.manifest.model_copy(update={"parity": other}))
+    async with started(tmp_path) as models:
+        assert identities(models) == [("cats", 1)]
+        [failure] = models.failures
+        assert failure.path == second.path
+        assert "max_levels is 2, more than 1): export it again" in failure.reason
+
+
+async def test_what_was_never_measured_serves_with_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny_bundle(tmp_path, name="cats")
+    second = tiny_bundle(tmp_path, name="cats", version=2)
+    write_manifest(second.path, second.manifest.model_copy(update={"parity": None}))
+    async with started(tmp_path) as models:
+        await models.refresh()
+        assert identities(models) == [("cats", 1), ("cats", 2)]
+        [warning] = [record.getMessage() for record in caplog.records if record.levelno > 20]
+        assert warning == f"model cats/2: {models.get('cats', 2).notice}"
+        assert "no parity record" in warning
 
 
 async def test_a_default_that_is_not_loaded_is_told_and_logged_once(
