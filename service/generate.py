@@ -43,6 +43,7 @@ class Conditions:
     timeout_s: float | None = None  # X-Request-Timeout
     while_wanted: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
     """Surrounds what takes long, and cancels it when the client goes away."""
+    streamed: bool = True  # where the container allows it
 
 
 def reply_cache(config: ServiceConfig, metrics: Metrics) -> ReplyCache[Rendered]:
@@ -90,7 +91,7 @@ async def generate(
     else:
         async with conditions.while_wanted():
             job = Job(task, model, facts, config, progress, *urgency(request, conditions, config))
-            if conditions.form.container == "multipart":
+            if conditions.form.container == "multipart" and conditions.streamed:
                 return await _streamed(key, job, headers, cache)
             rendered = await _make_or_wait(key, job, cache)
     headers["Content-Type"] = rendered.content_type

@@ -26,7 +26,7 @@ ROOM_UPLOADS = 2
 # Smaller ones need no room: they are bounded by the queue.
 SMALL_PIXELS = 2**20
 
-__all__ = ["RETRY_AFTER_S", "Answer", "Model", "load"]
+__all__ = ["RETRY_AFTER_S", "Answer", "Model", "load", "takes_room"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ class Answer:
     rows: Rows
     queued_s: float
     ran_s: float
+
+
+def takes_room(pixels: int) -> bool:
+    """Whether an upload of so many pixels has to wait for room."""
+    return pixels > SMALL_PIXELS
 
 
 class Model:
@@ -199,7 +204,7 @@ class Model:
             QueueFull: too much waits for room.
             DeadlineExceeded: there was none in time.
         """
-        if pixels <= SMALL_PIXELS:
+        if not takes_room(pixels):
             yield timeout_s
             return
         name = f"{self.manifest.name}/{self.manifest.version}"

@@ -19,7 +19,7 @@ from service.generate import Conditions, caching, generate, graph_for, server_ti
 from service.images import Picture, UploadedFile, npy
 from service.inputs import Floats
 from service.making import Progress, aside, filled
-from service.model import Answer, Model
+from service.model import Answer, Model, takes_room
 from service.planning import image_input, plan
 from service.replies import Facts, Rendered, Reply, matches
 from service.schemas import ReadRequest, TranslateRequest
@@ -113,7 +113,10 @@ async def _decoded(
     nbytes = len(upload.file)
     async with model.room_for(header.pixels, nbytes, timeout_s, priority) as left_s:
         picture = await aside(large, header.decode, entry.channels)
-        yield picture, replace(conditions, timeout_s=left_s)
+        # Room is given back with the reply: what takes it is whole by then, as those who read a
+        # stream slowly would keep others out.
+        streamed = not takes_room(header.pixels)
+        yield picture, replace(conditions, timeout_s=left_s, streamed=streamed)
 
 
 def _numbers(task: Reading, graph: Graph, answer: Answer) -> Floats:

@@ -166,3 +166,38 @@ async def test_batches_of_large_rows_are_small(
             tasks += [await bench.send(large(number, side=side)) for number in range(1, 5)]
         assert {reply.status_code for reply in await asyncio.gather(*tasks)} == {200}
     assert hold.batches == batches
+
+
+class HoldSecond(Hold):
+    """Lets one batch pass, and keeps the next."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(model)
+        self.passed = False
+        self.kept = threading.Event()
+
+    def wait(self, rows: int, padding_rows: int, seconds: float) -> None:
+        if self.passed:
+            self.kept.set()
+            super().wait(rows, padding_rows, seconds)
+        self.passed = True
+
+
+async def test_room_is_kept_until_the_last_picture_of_several_is_made(
+    tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_module, "SMALL_PIXELS", 0)
+    picture_bundle(tmp_path, size=SIZE, grain=True)
+    app = create_app(ServiceConfig(models=(tmp_path,), watch_s=0, lanes=1, max_batch_rows=1))
+    async with serve(app) as client:
+        bench = Bench(client, app.state.repository.get(None))
+        hold = HoldSecond(bench.model)
+        async with hold:
+            headers = {"Content-Type": "image/png", "Accept": "multipart/mixed"}
+            work = client.post("/translate?num_images=3", content=large(), headers=headers)
+            task = asyncio.create_task(work)
+            assert await asyncio.to_thread(hold.kept.wait, 30)
+            await settle()
+            assert bench.room().pixels == PIXELS
+        assert (await task).content.count(b"\x89PNG") == 3
+        assert bench.room().pixels == 0
