@@ -90,7 +90,8 @@ async def generate(
         progress.cache = "hit"
     else:
         async with conditions.while_wanted():
-            job = Job(task, model, facts, config, progress, *urgency(request, conditions, config))
+            timeout_s, priority = urgency(request, conditions, config)
+            job = Job(task, model, facts, config, progress, progress.left_s(timeout_s), priority)
             if conditions.form.container == "multipart" and conditions.streamed:
                 return await _streamed(key, job, headers, cache)
             rendered = await _make_or_wait(key, job, cache)

@@ -55,13 +55,19 @@ async def infer(
     graph = graph_for(task, manifest)
     wanted = wanted_outputs(graph, request)
     taken = await aside(large, take, graph, manifest.size, sent, config)
-    bound = await bind(taken, manifest.size, request.parameters, config)
+    conditions = Conditions(Form("json", "png"), timeout_s=envelope.timeout_s)
+    timeout_s, priority = urgency(_urgency(request.parameters), conditions, config)
+
+    def admit() -> None:
+        expected = taken.expected(request.parameters)
+        model.admit(task, expected, progress.left_s(timeout_s), priority)
+
+    bound = await bind(taken, manifest.size, request.parameters, config, admit)
     if any(isinstance(output, ImageOutput) for output in graph.outputs):
         progress.images = len(bound.rows)
     progress.phases_s["decode"] = perf_counter() - progress.start
-    conditions = Conditions(Form("json", "png"), timeout_s=envelope.timeout_s)
-    timeout_s, priority = urgency(_urgency(request.parameters), conditions, config)
-    answer = await model.infer(task, bound.rows, timeout_s=timeout_s, priority=priority)
+    left_s = progress.left_s(timeout_s)
+    answer = await model.infer(task, bound.rows, timeout_s=left_s, priority=priority)
     progress.phases_s |= {"queue": answer.queued_s, "run": answer.ran_s}
     start = perf_counter()
     head = _head(manifest, request, bound.seed)

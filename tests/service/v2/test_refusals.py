@@ -155,7 +155,7 @@ async def test_a_deadline_that_passes(
 ) -> None:
     reply = await client.post(URL, json={"parameters": parameters}, headers=headers)
     assert reply.status_code == 504
-    assert "did not answer within 1e-06 s" in error_of(reply)
+    assert "did not answer in time" in error_of(reply)
     assert int(reply.headers["retry-after"]) >= 1
 
 
