@@ -28,6 +28,7 @@ from service.v2.schemas import (
 
 RENDERED_INLINE_NUMBERS = 2**12
 RENDERED_INLINE_BYTES = 2**18
+MAX_TIMEOUT_US = 2**64 - 1
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,16 @@ def _only_tensor(graph: Graph, size: Size, body: bytes) -> Sent:
 
 
 def _urgency(parameters: Parameters) -> GenerateRequest:
-    """The protocol's timeout and priority as the other routes say them."""
+    """The protocol's timeout and priority as the other routes say them.
+
+    Raises:
+        InvalidInput: the timeout is more than the protocol's 64 bits.
+    """
+    if (parameters.timeout or 0) > MAX_TIMEOUT_US:
+        raise InvalidInput(
+            f"parameters.timeout is in microseconds, and at most {MAX_TIMEOUT_US}: send less, or "
+            "leave it out"
+        )
     return GenerateRequest.model_construct(
         timeout_s=parameters.timeout / 1e6 if parameters.timeout else None,
         priority="bulk" if (parameters.priority or 0) > 1 else "interactive",
