@@ -33,7 +33,7 @@ from service.making import filled
 from service.planning import plan
 from service.rows import Array, Rows
 from service.schemas import GenerateRequest
-from service.v2.datatypes import Misfit, from_bytes, from_json, row_bytes, row_shape, tensor_type
+from service.v2.datatypes import Misfit, from_bytes, from_json, row_shape, tensor_type
 from service.v2.parsing import Sent
 from service.v2.schemas import Parameters, RequestInput
 
@@ -80,7 +80,7 @@ def take(graph: Graph, size: Size, sent: Sent, config: ServiceConfig) -> Taken:
             )
     height, width = _size(entries, size, inputs, sent.request.parameters)
     rows = _row_count(inputs, sent.request.parameters, config.max_images)
-    nbytes = (rows or 1) * sum(row_bytes(entry, height, width) for entry in graph.inputs)
+    nbytes = Expected(graph, height, width, rows or 1).nbytes
     if nbytes > config.queue_bytes:
         raise TooLarge(
             f"{rows} rows have {nbytes} bytes, and at most {config.queue_bytes} may wait: send "
