@@ -326,6 +326,13 @@ class Batcher(Generic[P, R]):
         handed_rows = sum(runs[: self._lanes]) / 2 + sum(runs[self._lanes :])
         return handed_rows + self._queue.rows_ahead(size, priority, self.max_batch_rows)
 
+    def require_place(self, rows: int, nbytes: int) -> None:
+        """Raise Full unless so much more may wait."""
+        queue = self._queue
+        free_rows = self._max_queue_rows - queue.rows
+        if rows > free_rows or nbytes > self._max_queue_bytes - queue.nbytes:
+            raise Full(f"{queue.rows} rows and {queue.nbytes} bytes wait already")
+
     def overdue_s(self, least_s: float, limit_s: Callable[[Sequence[P]], float]) -> float:
         """The time of a run on a lane that takes longer than both limits; 0 when none does.
 
@@ -433,9 +440,7 @@ class Batcher(Generic[P, R]):
             raise ValueError("there are no rows to run")
         if self._closing:
             raise Closed("the batcher is closed")
-        free_rows = self._max_queue_rows - queue.rows
-        if item.size > free_rows or item.nbytes > self._max_queue_bytes - queue.nbytes:
-            raise Full(f"{queue.rows} rows and {queue.nbytes} bytes wait already")
+        self.require_place(item.size, item.nbytes)
         if self._max_wait_s and self._timer is None and not queue.rows:
             self._timer = self._loop.call_later(self._max_wait_s, self._end_wait)
         queue.add(item)

@@ -2,17 +2,21 @@
 
 An upload of megabytes is not read, and no JSON is parsed, to be told that the queue is full. Which
 model is asked for stands in the body, so that the door closes only when every model that answers
-the task refuses; with one model, which is usual, that is exact. What it lets through is judged
-again, with all that is known then.
+the task refuses; with one model, which is usual, that is exact. In V2 the model stands in the path.
+What it lets through is judged again, with all that is known then.
 """
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from typing import NamedTuple
 
-from export.manifest import Task
+from export.manifest import FixedSize, Task
+from service.batcher import Full
 from service.cache import ReplyCache
 from service.errors import NotReady, QueueFull, ServiceError
+from service.inputs import Expected
 from service.metrics import Metrics
 from service.middleware import Application, Receive, Scope, Send, header, send_reply
 from service.model import RETRY_AFTER_S, Model
@@ -27,6 +31,7 @@ TASKS: dict[str, Task] = {
     "/score": "score",
     "/v1/images/generations": "generate",
 }
+_V2_INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([1-9][0-9]{0,8}))?/infer")
 
 
 class Route(NamedTuple):
@@ -64,9 +69,15 @@ class Door:
         """As ASGI says."""
         if scope["type"] == "http" and scope["method"] == "POST":
             path = scope["path"].removeprefix(scope.get("root_path", ""))
-            refusal = self.refusal(path, scope) if path in TASKS else None
+            route, refusal = path, None
+            if path in TASKS:
+                refusal = self.refusal(path, scope)
+            elif named := _V2_INFER.fullmatch(path):
+                name, version = named.groups()
+                route = "/v2/models/{name}" + ("/versions/{version}" if version else "") + "/infer"
+                refusal = self.refusal_of(name, int(version) if version else None)
             if refusal is not None:
-                scope["route"] = Route(path)
+                scope["route"] = Route(route)
                 reply = refuse(refusal, scope["request_id"], self._metrics)
                 if header(scope, b"expect"):  # a body that never comes must not be waited for
                     reply.headers["Connection"] = "close"
@@ -90,6 +101,17 @@ class Door:
             return None
         return min(refusals, key=lambda each: each.retry_after_s or 0.0)
 
+    def refusal_of(self, name: str, version: int | None) -> ServiceError | None:
+        """Why a model cannot answer now, if so; which of its graphs is meant, the body tells."""
+        try:
+            model = self._repository.get(name, version)
+        except NotReady as error:
+            return error
+        except ServiceError:  # told as ever
+            return None
+        refusals = [self._full(model, task) for task in model.manifest.tasks]
+        return refusals[0] if all(refusals) else None
+
     def _not_ready(self) -> NotReady | None:
         try:
             self._repository.require_started()
@@ -104,8 +126,20 @@ class Door:
             return NotReady(f"model {name} {engine.trouble}", retry_after_s=RETRY_AFTER_S)
         waiting = engine.batcher.waiting_rows
         if waiting < self._queue_images:
-            return None
+            if not waiting:
+                return None
+            with suppress(Full):
+                engine.batcher.require_place(1, _least_bytes(model, task))
+                return None
         return QueueFull(
             f"too much waits for model {name}: {waiting} rows; come back later",
             retry_after_s=engine.drain_s(),
         )
+
+
+def _least_bytes(model: Model, task: Task) -> int:
+    """Of one row, of the smallest size."""
+    size, graph = model.manifest.size, model.manifest.graph(task)
+    if isinstance(size, FixedSize):
+        return Expected(graph, size.height, size.width, 1).nbytes
+    return Expected(graph, size.min_side, size.min_side, 1).nbytes

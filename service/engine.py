@@ -22,7 +22,7 @@ from service.faults import Faults, is_out_of_memory, run_in_halves
 from service.fitted import Fitted, Opener, Session
 from service.lanes import Lanes
 from service.metrics import Metrics
-from service.rows import Rows, elements_of
+from service.rows import Rows, Work, elements_of
 from service.tally import Tally
 
 logger = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class Engine:
         """The predicted time of everything that waits."""
         return self.batcher.waiting_rows * self._row_s(self.costs[self.layout.busy].largest_work)
 
-    def predict(self, rows: Rows, priority: Priority) -> tuple[float, float]:
+    def predict(self, rows: Work, priority: Priority) -> tuple[float, float]:
         """The seconds that rows which came now would wait, and those that they would then take."""
         work, count = rows.row_elements, len(rows)
         costs = self.costs[self.layout.busy]
@@ -130,7 +130,7 @@ class Engine:
         row_s = self._row_s(work)
         return ahead * row_s, max(run_s, count * row_s)
 
-    def admit(self, rows: Rows, timeout_s: float, priority: Priority) -> float:
+    def admit(self, rows: Work, timeout_s: float, priority: Priority) -> float:
         """Refuse rows that would wait in vain; an idle model tries whatever it is asked.
 
         Were it to trust its predictions then too, a wrong one would never be put right.
@@ -150,7 +150,7 @@ class Engine:
         needed_s = predicted_s * self.caution.factor
         if needed_s > timeout_s:
             raise DeadlineUnmeetable(
-                f"the answer would take about {needed_s:.3g} s, and {timeout_s:g} s are allowed: "
+                f"the answer would take about {needed_s:.3g} s, and {timeout_s:.3g} s are left: "
                 "come back later, ask for less, or allow more time",
                 retry_after_s=needed_s - timeout_s,
             )

@@ -36,6 +36,11 @@ class FieldErrors:
         """Whether nothing more will be told, so that nothing more need be looked for."""
         return len(self._found) >= ERRORS_SHOWN
 
+    @property
+    def any(self) -> bool:
+        """Whether there are some."""
+        return bool(self._found)
+
     def error(self) -> InvalidInput:
         """The refusal that tells everything found."""
         summary = "; ".join(f"{wrong['field']}: {wrong['detail']}" for wrong in self._found)

@@ -43,6 +43,7 @@ class Conditions:
     timeout_s: float | None = None  # X-Request-Timeout
     while_wanted: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
     """Surrounds what takes long, and cancels it when the client goes away."""
+    streamed: bool = True  # where the container allows it
 
 
 def reply_cache(config: ServiceConfig, metrics: Metrics) -> ReplyCache[Rendered]:
@@ -89,8 +90,9 @@ async def generate(
         progress.cache = "hit"
     else:
         async with conditions.while_wanted():
-            job = Job(task, model, facts, config, progress, *urgency(request, conditions, config))
-            if conditions.form.container == "multipart":
+            timeout_s, priority = urgency(request, conditions, config)
+            job = Job(task, model, facts, config, progress, progress.left_s(timeout_s), priority)
+            if conditions.form.container == "multipart" and conditions.streamed:
                 return await _streamed(key, job, headers, cache)
             rendered = await _make_or_wait(key, job, cache)
     headers["Content-Type"] = rendered.content_type

@@ -23,6 +23,30 @@ Floats = NDArray[np.float32]
 INLINE_ELEMENTS = 2**14  # to make these takes about as long as to hand them to a thread: 0.1 ms
 
 
+@dataclass(frozen=True)
+class Expected:
+    """Rows that are not made yet: what is known of them by their number and size."""
+
+    graph: Graph
+    height: int
+    width: int
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def row_elements(self) -> int:
+        """Numbers in one row."""
+        return sum(_row_elements(each, self.height, self.width) for each in self.graph.inputs)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of them all."""
+        size = (self.height, self.width)
+        return self.count * sum(_row_bytes(entry, *size) for entry in self.graph.inputs)
+
+
 @dataclass(frozen=True, eq=False)
 class Source:
     """The picture that a request starts from, and how it comes to the graph's size."""
@@ -94,10 +118,9 @@ class Plan:
         return self.drawn_elements + max(self.picture_elements, sent) > INLINE_ELEMENTS
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of the rows that ``bind`` will make."""
-        size = (self.height, self.width)
-        return len(self) * sum(_row_bytes(entry, *size) for entry in self.graph.inputs)
+    def expected(self) -> Expected:
+        """The rows that ``bind`` will make."""
+        return Expected(self.graph, self.height, self.width, len(self))
 
     def key(self) -> str:
         """Equal for two plans of one bundle exactly when their answers are equal."""
@@ -143,16 +166,19 @@ def _fill(entry: Input, plan: Plan) -> NDArray[Any]:
 
 def _row_bytes(entry: Input, height: int, width: int) -> int:
     """Bytes of one row of an input: integers have eight, all other numbers four."""
-    if entry.role == "scalar":
-        return 4
-    if entry.role == "label":
-        return 8
+    number_bytes = 8 if entry.role in ("label", "text", "index") else 4
+    return number_bytes * _row_elements(entry, height, width)
+
+
+def _row_elements(entry: Input, height: int, width: int) -> int:
+    """Numbers in one row of an input."""
+    if entry.role == "scalar" or entry.role == "label":
+        return 1
     if entry.role == "image":
-        return 4 * entry.channels * height * width
+        return entry.channels * height * width
     if entry.role == "text":
-        return 8 * entry.length
-    elements = math.prod(resolve_shape(entry.shape, height, width))
-    return 8 * elements if entry.role == "index" else 4 * elements
+        return entry.length
+    return math.prod(resolve_shape(entry.shape, height, width))
 
 
 def _scaled(entry: Image, pixels: Pixels) -> Floats:

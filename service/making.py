@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import ParamSpec, TypeVar
 
@@ -18,7 +19,7 @@ from service.batcher import Priority
 from service.config import ServiceConfig
 from service.errors import TooLarge
 from service.images import encode_all, estimate_s
-from service.inputs import Plan, bind
+from service.inputs import Expected, Plan, bind
 from service.metrics import CacheResult, Phase
 from service.model import Model
 from service.replies import Facts, Multipart, Rendered, render
@@ -40,8 +41,14 @@ class Progress:
     version: int = 0
     images: int = 0
     start: float = field(default_factory=perf_counter)
+    arrived: float | None = None  # when the body was read: deadlines count from there
     phases_s: dict[Phase, float] = field(default_factory=dict)
     cache: CacheResult | None = None  # how a reply that was not made for this request was found
+
+    def left_s(self, timeout_s: float) -> float:
+        """What is left of ``timeout_s``, for all that is done once the body was read."""
+        since = self.start if self.arrived is None else self.arrived
+        return max(0.0, timeout_s - (perf_counter() - since))
 
 
 @dataclass(frozen=True)
@@ -56,14 +63,20 @@ class Job:
     timeout_s: float
     priority: Priority
 
+    def admit(self, timeout_s: float) -> None:
+        """Ask the model whether it would answer at all."""
+        self.model.admit(self.task, self.facts.plan.expected, timeout_s, self.priority)
+
 
 async def make(job: Job, timeout_s: float) -> Rendered:
     """The whole reply."""
     facts, progress = job.facts, job.progress
     start = perf_counter()
-    rows = await filled(facts.plan, job.config)
-    progress.phases_s["decode"] += perf_counter() - start
-    answer = await job.model.infer(job.task, rows, timeout_s=timeout_s, priority=job.priority)
+    rows = await filled(facts.plan, job.config, partial(job.admit, timeout_s))
+    filled_s = perf_counter() - start
+    progress.phases_s["decode"] += filled_s
+    left_s = max(0.0, timeout_s - filled_s)
+    answer = await job.model.infer(job.task, rows, timeout_s=left_s, priority=job.priority)
     progress.phases_s |= {"queue": answer.queued_s, "run": answer.ran_s}
     start = perf_counter()
     pictures = facts.plan.cut_out(answer.rows[_image_output(facts.plan).name])
@@ -79,8 +92,9 @@ async def stream(job: Job, multipart: Multipart) -> AsyncGenerator[bytes]:
 
     What it raises before the first piece can still be told as a refusal.
     """
-    facts, progress = job.facts, job.progress
-    rows = await filled(facts.plan, job.config)
+    facts, progress, start = job.facts, job.progress, perf_counter()
+    rows = await filled(facts.plan, job.config, partial(job.admit, job.timeout_s))
+    left_s = max(0.0, job.timeout_s - (perf_counter() - start))
     computed: dict[int, Rows] = {}
     news = asyncio.Event()
 
@@ -89,7 +103,7 @@ async def stream(job: Job, multipart: Multipart) -> AsyncGenerator[bytes]:
         news.set()
 
     inference = asyncio.create_task(
-        job.model.infer(job.task, rows, timeout_s=job.timeout_s, priority=job.priority, ready=ready)
+        job.model.infer(job.task, rows, timeout_s=left_s, priority=job.priority, ready=ready)
     )
     inference.add_done_callback(lambda _: news.set())
     sent, head = 0, multipart.first
@@ -124,19 +138,35 @@ async def _encoded(outputs: Rows, job: Job, multipart: Multipart) -> bytes:
     return b"".join(map(multipart.part, files))
 
 
-async def filled(plan: Plan, config: ServiceConfig) -> Rows:
+async def filled(
+    plan: Plan, config: ServiceConfig, admit: Callable[[], None] | None = None
+) -> Rows:
     """Every input of the plan's graph, drawn and scaled.
+
+    Args:
+        plan: of the rows.
+        config: the bounds of the queue.
+        admit: raises when the rows would be refused; asked where it takes long to make them.
 
     Raises:
         TooLarge: the rows would never fit into the queue.
     """
-    if plan.nbytes > config.queue_bytes:
+    require_bounded(plan.expected, config)
+    large = plan.is_large
+    if large and admit is not None:
+        admit()
+    return await aside(large, bind, plan)
+
+
+def require_bounded(rows: Expected, config: ServiceConfig) -> None:
+    """Raise TooLarge when rows would never fit into the queue."""
+    nbytes = rows.nbytes
+    if nbytes > config.queue_bytes:
         raise TooLarge(
-            f"{len(plan)} images of {plan.height} x {plan.width} pixels start from {plan.nbytes} "
+            f"{len(rows)} images of {rows.height} x {rows.width} pixels start from {nbytes} "
             f"bytes, and at most {config.queue_bytes} may wait: ask for fewer, or for smaller ones",
             limit_bytes=config.queue_bytes,
         )
-    return await aside(plan.is_large, bind, plan)
 
 
 def _image_output(plan: Plan) -> ImageOutput:

@@ -15,11 +15,18 @@ from export.manifest import Manifest, Task
 from service.batcher import Closed, Expired, Full, Priority, RunFailed
 from service.config import ServiceConfig
 from service.engine import RETRY_AFTER_S, Engine
-from service.errors import DeadlineExceeded, InferenceFailed, InvalidInput, NotReady, QueueFull
+from service.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    InvalidInput,
+    NotReady,
+    QueueFull,
+    ServiceError,
+)
 from service.metrics import Metrics
 from service.opening import open_engine
 from service.room import NoRoom, Room
-from service.rows import Rows
+from service.rows import Rows, Work
 from service.session import Provider
 
 logger = logging.getLogger(__name__)
@@ -29,7 +36,7 @@ ROOM_UPLOADS = 2
 # Smaller ones need no room: they are bounded by the queue.
 SMALL_PIXELS = 2**20
 
-__all__ = ["RETRY_AFTER_S", "Answer", "Model", "load"]
+__all__ = ["RETRY_AFTER_S", "Answer", "Model", "load", "takes_room"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,11 @@ class Answer:
     rows: Rows
     queued_s: float
     ran_s: float
+
+
+def takes_room(pixels: int) -> bool:
+    """Whether an upload of so many pixels has to wait for room."""
+    return pixels > SMALL_PIXELS
 
 
 class Model:
@@ -137,10 +149,7 @@ class Model:
             QueueFull, DeadlineUnmeetable, NotReady: refused.
             DeadlineExceeded, InferenceFailed: accepted, and came to no answer.
         """
-        if task not in self.manifest.tasks:
-            answers = ", ".join(self.manifest.tasks)
-            raise InvalidInput(f"model {self._name} does not {task}; it answers: {answers}")
-        engine = self._engines[self.manifest.tasks[task]]
+        engine = self._engine_of(task)
         start = time.monotonic()
         try:
             answer = await self._ask(engine, rows, timeout_s, priority, ready)
@@ -149,6 +158,46 @@ class Model:
             raise
         engine.tally.answered(len(rows), answer.queued_s, answer.ran_s)
         return answer
+
+    def admit(
+        self, task: Task, work: Work, timeout_s: float, priority: Priority = "interactive"
+    ) -> None:
+        """Refuse what ``infer`` would refuse now, before it takes time to make the rows.
+
+        Raises:
+            InvalidInput, QueueFull, DeadlineUnmeetable, NotReady, DeadlineExceeded: as ``infer``.
+        """
+        engine = self._engine_of(task)
+        try:
+            if timeout_s <= 0:
+                raise self._late(engine)
+            engine.admit(work, timeout_s, priority)
+            engine.batcher.require_place(len(work), work.nbytes)
+        except Full as error:
+            engine.tally.failed.add(0.0)
+            raise self._full(engine, error) from None
+        except ServiceError:
+            engine.tally.failed.add(0.0)
+            raise
+
+    def _engine_of(self, task: Task) -> Engine:
+        if task not in self.manifest.tasks:
+            answers = ", ".join(self.manifest.tasks)
+            raise InvalidInput(f"model {self._name} does not {task}; it answers: {answers}")
+        return self._engines[self.manifest.tasks[task]]
+
+    def _full(self, engine: Engine, error: Full) -> QueueFull:
+        return QueueFull(
+            f"too much waits for model {self._name}: {error}; come back later, or ask for less",
+            retry_after_s=engine.drain_s(),
+        )
+
+    def _late(self, engine: Engine) -> DeadlineExceeded:
+        return DeadlineExceeded(
+            f"model {self._name} did not answer in time; come back later, ask for less, or allow "
+            "more time",
+            retry_after_s=engine.drain_s(),
+        )
 
     async def _ask(
         self,
@@ -170,17 +219,10 @@ class Model:
                 ready=ready,
             )
         except Full as error:
-            raise QueueFull(
-                f"too much waits for model {name}: {error}; come back later, or ask for less",
-                retry_after_s=engine.drain_s(),
-            ) from None
+            raise self._full(engine, error) from None
         except Expired:
             engine.caution.learn(predicted_s, math.inf)
-            raise DeadlineExceeded(
-                f"model {name} did not answer within {timeout_s:g} s; come back later, ask for "
-                "less, or allow more time",
-                retry_after_s=engine.drain_s(),
-            ) from None
+            raise self._late(engine) from None
         except Closed:
             raise NotReady(
                 f"model {name} is shutting down or being replaced; try again",
@@ -196,27 +238,24 @@ class Model:
     @asynccontextmanager
     async def room_for(
         self, pixels: int, nbytes: int, timeout_s: float, priority: Priority
-    ) -> AsyncIterator[float]:
+    ) -> AsyncIterator[None]:
         """Room for an upload, from before it is decoded until it is answered.
 
         Args:
             pixels: of the picture.
             nbytes: of its file.
-            timeout_s: for all of it.
+            timeout_s: after which no answer is wanted.
             priority: of the request.
-
-        Yields:
-            What is left of ``timeout_s``.
 
         Raises:
             QueueFull: too much waits for room.
             DeadlineExceeded: there was none in time.
         """
-        if pixels <= SMALL_PIXELS:
-            yield timeout_s
+        if not takes_room(pixels):
+            yield
             return
         name = f"{self.manifest.name}/{self.manifest.version}"
-        room, start = self._room[priority], time.monotonic()
+        room = self._room[priority]
         async with AsyncExitStack() as stay:
             try:
                 async with asyncio.timeout(timeout_s):
@@ -229,11 +268,11 @@ class Model:
                 ) from None
             except TimeoutError:
                 raise DeadlineExceeded(
-                    f"model {name} had no room for a picture of {pixels} pixels within "
-                    f"{timeout_s:g} s; come back later, send a smaller one, or allow more time",
+                    f"model {name} had no room for a picture of {pixels} pixels in "
+                    "time; come back later, send a smaller one, or allow more time",
                     retry_after_s=room.drain_s,
                 ) from None
-            yield timeout_s - (time.monotonic() - start)
+            yield
 
     async def close(self) -> None:
         """Finish what was accepted, then free the device. Cancelling it ends the rest."""

@@ -10,16 +10,18 @@ from typing import Any, Literal
 
 import numpy as np
 
-from export.manifest import ANSWERS, Graph, Task
+from export.manifest import ANSWERS, Graph, Size, Task
 from service.cache import ReplyCache
 from service.config import ServiceConfig
 from service.documents import EncodeReply, RunTiming, ScoreReply
 from service.errors import InferenceFailed
+from service.fields import FieldErrors
+from service.fitting import fit_picture
 from service.generate import Conditions, caching, generate, graph_for, server_timing, urgency
 from service.images import Picture, UploadedFile, npy
-from service.inputs import Floats
-from service.making import Progress, aside, filled
-from service.model import Answer, Model
+from service.inputs import Expected, Floats
+from service.making import Progress, aside, filled, require_bounded
+from service.model import Answer, Model, takes_room
 from service.planning import image_input, plan
 from service.replies import Facts, Rendered, Reply, matches
 from service.schemas import ReadRequest, TranslateRequest
@@ -44,10 +46,12 @@ async def translate(
 
     Raises:
         UnsupportedMedia, TooLarge: the picture.
-        QueueFull, DeadlineExceeded: there is no room for a large picture.
+        QueueFull, DeadlineUnmeetable, NotReady, DeadlineExceeded: told of a large picture before
+            it is decoded.
         InvalidInput, and what else ``generate`` raises.
     """
-    async with _decoded("translate", model, upload, conditions, config) as (picture, conditions):
+    ready = _decoded("translate", model, upload, conditions, config, progress)
+    async with ready as (picture, conditions):
         return await generate(model, upload.request, conditions, config, progress, cache, picture)
 
 
@@ -64,7 +68,8 @@ async def read(
     Raises:
         As ``translate`` does.
     """
-    async with _decoded(task, model, upload, conditions, config) as (picture, conditions):
+    ready = _decoded(task, model, upload, conditions, config, progress)
+    async with ready as (picture, conditions):
         return await _answer(task, model, upload.request, picture, conditions, config, progress)
 
 
@@ -86,7 +91,8 @@ async def _answer(
     rows = await filled(fitted, config)
     progress.phases_s["decode"] = perf_counter() - progress.start
     timeout_s, priority = urgency(request, conditions, config)
-    answer = await model.infer(task, rows, timeout_s=timeout_s, priority=priority)
+    left_s = progress.left_s(timeout_s)
+    answer = await model.infer(task, rows, timeout_s=left_s, priority=priority)
     progress.phases_s |= {"queue": answer.queued_s, "run": answer.ran_s}
     encode_start = perf_counter()
     numbers = _numbers(task, graph, answer)
@@ -106,17 +112,52 @@ async def _decoded(
     upload: Upload[TranslateRequest] | Upload[ReadRequest],
     conditions: Conditions,
     config: ServiceConfig,
+    progress: Progress,
 ) -> AsyncIterator[tuple[Picture, Conditions]]:
-    """The picture in the channels that the graph takes, and what is left of its conditions."""
-    entry = image_input(graph_for(task, model.manifest))
+    """The picture in the channels that the graph takes, and the conditions that it has to meet.
+
+    A large one is not decoded to be refused: the model is asked first, by its header. Whoever names
+    what it has (If-None-Match) may need no answer of the model, and is let through.
+    """
+    graph = graph_for(task, model.manifest)
+    entry = image_input(graph)
     large = len(upload.file) > READ_INLINE_BYTES
     header = await aside(large, UploadedFile, upload.file, config.max_upload_pixels)
     large = large or header.pixels > DECODED_INLINE_PIXELS or header.has_profile
     timeout_s, priority = urgency(upload.request, conditions, config)
-    nbytes = len(upload.file)
-    async with model.room_for(header.pixels, nbytes, timeout_s, priority) as left_s:
+    if large and not conditions.known_tags:
+        expected = _expected(graph, model.manifest.size, header, upload.request, config)
+        if expected is not None:
+            require_bounded(expected, config)
+            model.admit(task, expected, progress.left_s(timeout_s), priority)
+    nbytes, left_s = len(upload.file), progress.left_s(timeout_s)
+    async with model.room_for(header.pixels, nbytes, left_s, priority):
         picture = await aside(large, header.decode, entry.channels)
-        yield picture, replace(conditions, timeout_s=left_s)
+        # Room is given back with the reply: what takes it is whole by then, as those who read a
+        # stream slowly would keep others out.
+        streamed = not takes_room(header.pixels)
+        yield picture, replace(conditions, streamed=streamed)
+
+
+def _expected(
+    graph: Graph,
+    size: Size,
+    header: UploadedFile,
+    request: TranslateRequest | ReadRequest,
+    config: ServiceConfig,
+) -> Expected | None:
+    """The rows that a picture will become, by its header; None if ``plan`` will refuse it.
+
+    To be turned, as its EXIF data may ask, changes the number of neither its rows nor its pixels.
+    """
+    errors = FieldErrors()
+    fitting = fit_picture(size, header.height, header.width, request.fit, errors)
+    if errors.any:
+        return None
+    count = request.num_images if isinstance(request, TranslateRequest) else None
+    if isinstance(request.label, list):
+        count = len(request.label)
+    return Expected(graph, *fitting.outer, min(count or 1, config.max_images))
 
 
 def _numbers(task: Reading, graph: Graph, answer: Answer) -> Floats:

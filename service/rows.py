@@ -6,12 +6,27 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any, overload
+from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+
+
+class Work(Protocol):
+    """Rows, or what is known of them before they are made."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    @property
+    def row_elements(self) -> int:
+        """Numbers in one of them."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of them all."""
 
 
 @dataclass(frozen=True, eq=False)

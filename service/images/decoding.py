@@ -76,7 +76,7 @@ class UploadedFile:
         except Exception:  # Pillow raises whatever its parsers stumble on
             raise _unreadable(file) from None
         width, height = self._image.size
-        self.pixels = height * width
+        self.height, self.width, self.pixels = height, width, height * width  # not turned yet
         if self.pixels > limit_pixels:
             raise _too_large(f"{height} x {width}", limit_pixels)
         if tile[0] * tile[1] > limit_pixels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from time import perf_counter
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
@@ -87,6 +88,7 @@ async def body_of(request: Request) -> bytes:
                 raise ClientGone
             pieces.append(message.get("body", b""))
             more = message.get("more_body", False)
+    request.scope["progress"].arrived = perf_counter()
     return b"".join(pieces)
 
 

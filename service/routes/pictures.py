@@ -47,6 +47,7 @@ async def generate_images(request: Request) -> Reply:
     require_json(header(scope, b"content-type"), header(scope, b"content-encoding"))
     body = await body_of(request)
     asked = await aside(len(body) > PARSED_INLINE_BYTES, parse_body, body)
+    del body  # it may be large, and the answer is still to be waited for
     form = negotiate(header(scope, b"accept"), asked.format)
     return await _generate(request, asked.model, asked, form)
 

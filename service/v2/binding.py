@@ -6,7 +6,7 @@ like a graph of its own. This is the one file here that knows how that is done.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,11 +28,12 @@ from service.config import ServiceConfig
 from service.errors import InvalidInput, TooLarge
 from service.fields import NAME_SHOWN, FieldErrors, suggest
 from service.fitting import asked_size
+from service.inputs import Expected
 from service.making import filled
 from service.planning import plan
 from service.rows import Array, Rows
 from service.schemas import GenerateRequest
-from service.v2.datatypes import Misfit, from_bytes, from_json, row_bytes, row_shape, tensor_type
+from service.v2.datatypes import Misfit, from_bytes, from_json, row_shape, tensor_type
 from service.v2.parsing import Sent
 from service.v2.schemas import Parameters, RequestInput
 
@@ -46,6 +47,11 @@ class Taken:
     rows: int | None  # None when no tensor says so
     height: int
     width: int
+
+    def expected(self, parameters: Parameters) -> Expected:
+        """All rows, with what was left out."""
+        count = self.rows or parameters.num_images or 1
+        return Expected(self.graph, self.height, self.width, count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +80,7 @@ def take(graph: Graph, size: Size, sent: Sent, config: ServiceConfig) -> Taken:
             )
     height, width = _size(entries, size, inputs, sent.request.parameters)
     rows = _row_count(inputs, sent.request.parameters, config.max_images)
-    nbytes = (rows or 1) * sum(row_bytes(entry, height, width) for entry in graph.inputs)
+    nbytes = Expected(graph, height, width, rows or 1).nbytes
     if nbytes > config.queue_bytes:
         raise TooLarge(
             f"{rows} rows have {nbytes} bytes, and at most {config.queue_bytes} may wait: send "
@@ -90,8 +96,21 @@ def take(graph: Graph, size: Size, sent: Sent, config: ServiceConfig) -> Taken:
     return Taken(graph, tensors, rows, height, width)
 
 
-async def bind(taken: Taken, size: Size, parameters: Parameters, config: ServiceConfig) -> Bound:
+async def bind(
+    taken: Taken,
+    size: Size,
+    parameters: Parameters,
+    config: ServiceConfig,
+    admit: Callable[[], None] | None = None,
+) -> Bound:
     """Fill what was left out.
+
+    Args:
+        taken: what was not.
+        size: of the model's pictures.
+        parameters: what to fill it from.
+        config: the bounds of the queue.
+        admit: raises when the rows would be refused; asked where it takes long to make them.
 
     Raises:
         InvalidInput: an input that nothing can fill is missing, or a parameter is wrong.
@@ -115,14 +134,13 @@ async def bind(taken: Taken, size: Size, parameters: Parameters, config: Service
         num_images=count or parameters.num_images,
         height=taken.height,
         width=taken.width,
-    )
-    asked = asked.model_copy(update=_scalars(parameters))
+    ).model_copy(update=_scalars(parameters))
     # Not a copy of the graph, which may remember what it has found out about all its inputs.
     rest = Graph.model_construct(inputs=left_out, outputs=graph.outputs, onnx=graph.onnx)
     fitted = plan(rest, size, asked, limit=config.max_images)
     if not left_out:
         return Bound(Rows(tensors), None)
-    rows = await filled(fitted, config)
+    rows = await filled(fitted, config, admit)
     if taken.rows is not None and not drawn:
         rows = rows.repeat(taken.rows)
     arrays = {**rows.arrays, **tensors}

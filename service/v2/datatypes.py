@@ -59,12 +59,6 @@ def row_shape(entry: Input | Output, height: int, width: int) -> tuple[int, ...]
     return tuple(side for side in shape if side is not None)
 
 
-def row_bytes(entry: Input, height: int, width: int) -> int:
-    """The bytes of a row, as the graph takes it."""
-    datatype, _ = tensor_type(entry, FixedSize(height=height, width=width))
-    return NUMPY[datatype].itemsize * math.prod(row_shape(entry, height, width))
-
-
 def from_bytes(wanted: Datatype, sent: str, shape: Sequence[int], content: memoryview) -> Array:
     """Numbers as they lie in memory, little-endian, in a copy of their own.
 

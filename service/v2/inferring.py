@@ -28,6 +28,7 @@ from service.v2.schemas import (
 
 RENDERED_INLINE_NUMBERS = 2**12
 RENDERED_INLINE_BYTES = 2**18
+MAX_TIMEOUT_US = 2**64 - 1
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,19 @@ async def infer(
     graph = graph_for(task, manifest)
     wanted = wanted_outputs(graph, request)
     taken = await aside(large, take, graph, manifest.size, sent, config)
-    bound = await bind(taken, manifest.size, request.parameters, config)
+    conditions = Conditions(Form("json", "png"), timeout_s=envelope.timeout_s)
+    timeout_s, priority = urgency(_urgency(request.parameters), conditions, config)
+
+    def admit() -> None:
+        expected = taken.expected(request.parameters)
+        model.admit(task, expected, progress.left_s(timeout_s), priority)
+
+    bound = await bind(taken, manifest.size, request.parameters, config, admit)
     if any(isinstance(output, ImageOutput) for output in graph.outputs):
         progress.images = len(bound.rows)
     progress.phases_s["decode"] = perf_counter() - progress.start
-    conditions = Conditions(Form("json", "png"), timeout_s=envelope.timeout_s)
-    timeout_s, priority = urgency(_urgency(request.parameters), conditions, config)
-    answer = await model.infer(task, bound.rows, timeout_s=timeout_s, priority=priority)
+    left_s = progress.left_s(timeout_s)
+    answer = await model.infer(task, bound.rows, timeout_s=left_s, priority=priority)
     progress.phases_s |= {"queue": answer.queued_s, "run": answer.ran_s}
     start = perf_counter()
     head = _head(manifest, request, bound.seed)
@@ -103,7 +110,16 @@ def _only_tensor(graph: Graph, size: Size, body: bytes) -> Sent:
 
 
 def _urgency(parameters: Parameters) -> GenerateRequest:
-    """The protocol's timeout and priority as the other routes say them."""
+    """The protocol's timeout and priority as the other routes say them.
+
+    Raises:
+        InvalidInput: the timeout is more than the protocol's 64 bits.
+    """
+    if (parameters.timeout or 0) > MAX_TIMEOUT_US:
+        raise InvalidInput(
+            f"parameters.timeout is in microseconds, and at most {MAX_TIMEOUT_US}: send less, or "
+            "leave it out"
+        )
     return GenerateRequest.model_construct(
         timeout_s=parameters.timeout / 1e6 if parameters.timeout else None,
         priority="bulk" if (parameters.priority or 0) > 1 else "interactive",

@@ -8,6 +8,7 @@ import json
 import logging
 import signal
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
@@ -148,6 +149,12 @@ class HeldModel:
     def __init__(self, model: Model) -> None:
         self.manifest, self.digest = model.manifest, model.digest
         self.asked, self.cancelled = asyncio.Event(), asyncio.Event()
+
+    @property
+    def engines(self) -> dict[str, Any]:
+        """Idle, as the door sees them."""
+        idle = SimpleNamespace(trouble=None, batcher=SimpleNamespace(waiting_rows=0))
+        return dict.fromkeys(self.manifest.graphs, idle)
 
     async def infer(self, *_: object, **__: object) -> None:
         self.asked.set()

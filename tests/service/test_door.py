@@ -142,6 +142,35 @@ async def test_it_is_below_the_root_path(tmp_path: Path) -> None:
             assert ((await body.post(client, path)).status_code, body.read) == (503, False)
 
 
+async def test_in_v2_the_path_names_the_model(tmp_path: Path, serve: Serve) -> None:
+    tiny_bundle(tmp_path, name="one")
+    tiny_bundle(tmp_path, name="other")
+    app = create_app(narrow(tmp_path, cache_bytes=0))
+    async with serve(app) as client, full(app, client, "one"):
+        for path in ("/v2/models/one/infer", "/v2/models/one/versions/1/infer"):
+            body = Body()
+            reply = await body.post(client, path)
+            assert (reply.status_code, body.read) == (429, False)
+            assert "too much waits for model one/1" in reply.json()["error"]
+        assert (await Body().post(client, "/v2/models/other/infer")).status_code == 200
+        assert (await Body().post(client, "/v2/models/nobody/infer")).status_code == 404
+        counted = (await client.get("/metrics")).text
+    route = "/v2/models/{name}/versions/{version}/infer"
+    assert f'ganymede_requests_total{{model="",route="{route}",status="429"}} 1.0' in counted
+
+
+async def test_bytes_fill_a_queue_as_rows_do(tmp_path: Path, serve: Serve) -> None:
+    tiny_bundle(tmp_path)
+    app = create_app(narrow(tmp_path, cache_bytes=0, queue_images=9))
+    async with serve(app) as client:
+        model = app.state.repository.get("tiny")
+        [engine] = model.engines.values()
+        async with full(app, client, "tiny"):
+            engine.batcher._max_queue_bytes = engine.batcher._queue.nbytes + 1
+            body = Body()
+            assert ((await body.post(client)).status_code, body.read) == (429, False)
+
+
 # --- A real server: what becomes of the body that nobody read. ---
 
 

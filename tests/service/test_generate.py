@@ -87,7 +87,32 @@ async def test_a_request_sets_its_deadline_within_the_servers_and_the_shorter_co
     headers = {"X-Request-Timeout": header} if header else {}
     assert (await client.post("/generate", json=body, headers=headers)).status_code == 429
     assert (await client.get("/generate/tiny.png", headers=headers)).status_code == 429
-    assert asked.said[0] == (timeout_s, "interactive")
+    [(left_s, priority), _] = asked.said
+    assert (left_s <= timeout_s, round(left_s, 1), priority) == (True, timeout_s, "interactive")
+
+
+async def test_a_body_is_not_kept_until_the_answer(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = []
+
+    class Watched(bytes):
+        def __new__(cls, content: bytes) -> Watched:
+            kept.append(len(content))
+            return super().__new__(cls, content)
+
+        def __del__(self) -> None:
+            kept.clear()
+
+    async def body_of(_: object) -> bytes:
+        return Watched(b'{"seed": 7}')
+
+    async def infer(*_: object, **__: object) -> None:
+        raise QueueFull(f"{len(kept)} kept", retry_after_s=1)
+
+    monkeypatch.setattr("service.routes.pictures.body_of", body_of)
+    monkeypatch.setattr(Model, "infer", infer)
+    assert (await post(client)).json()["detail"] == "0 kept"
 
 
 async def test_a_request_sets_its_priority(

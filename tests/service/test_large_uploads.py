@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from export.manifest import FreeSize
+from service import inputs, making, reading
 from service import model as model_module
 from service.app import create_app
 from service.batcher import Priority
@@ -25,6 +26,7 @@ from service.room import Room
 from tests.service.conftest import Serve
 from tests.service.held import Hold, settle
 from tests.service.pictures import decode
+from tests.tiny import tiny_bundle
 from tests.tiny_images import picture_bundle
 
 pytestmark = pytest.mark.anyio
@@ -114,7 +116,7 @@ async def test_a_deadline_holds_while_room_is_waited_for(bench: Bench) -> None:
         reply = await (await bench.send(large(), timeout_s="0.001"))
         assert reply.status_code == 504
         assert reply.json()["type"].endswith("DeadlineExceeded")
-        assert "no room for a picture of 64 pixels within 0.001 s" in reply.json()["detail"]
+        assert "no room for a picture of 64 pixels in time" in reply.json()["detail"]
         assert int(reply.headers["retry-after"]) >= 1
         assert (bench.decoded, bench.room().waiting_bytes) == (2, 0)
 
@@ -166,3 +168,87 @@ async def test_batches_of_large_rows_are_small(
             tasks += [await bench.send(large(number, side=side)) for number in range(1, 5)]
         assert {reply.status_code for reply in await asyncio.gather(*tasks)} == {200}
     assert hold.batches == batches
+
+
+class HoldSecond(Hold):
+    """Lets one batch pass, and keeps the next."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(model)
+        self.passed = False
+        self.kept = threading.Event()
+
+    def wait(self, rows: int, padding_rows: int, seconds: float) -> None:
+        if self.passed:
+            self.kept.set()
+            super().wait(rows, padding_rows, seconds)
+        self.passed = True
+
+
+async def test_room_is_kept_until_the_last_picture_of_several_is_made(
+    tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_module, "SMALL_PIXELS", 0)
+    picture_bundle(tmp_path, size=SIZE, grain=True)
+    app = create_app(ServiceConfig(models=(tmp_path,), watch_s=0, lanes=1, max_batch_rows=1))
+    async with serve(app) as client:
+        bench = Bench(client, app.state.repository.get(None))
+        hold = HoldSecond(bench.model)
+        async with hold:
+            headers = {"Content-Type": "image/png", "Accept": "multipart/mixed"}
+            work = client.post("/translate?num_images=3", content=large(), headers=headers)
+            task = asyncio.create_task(work)
+            assert await asyncio.to_thread(hold.kept.wait, 30)
+            await settle()
+            assert bench.room().pixels == PIXELS
+        assert (await task).content.count(b"\x89PNG") == 3
+        assert bench.room().pixels == 0
+
+
+async def test_what_the_queue_has_no_place_for_is_neither_decoded_nor_drawn(
+    tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture_bundle(tmp_path, size=SIZE, grain=True)
+    narrow = {"lanes": 1, "max_batch_rows": 1, "queue_images": 2, "max_images": 2}
+    config = ServiceConfig.model_validate({"models": (tmp_path,), "watch_s": 0} | narrow)
+    made: list[str] = []
+    app = create_app(config)
+    async with serve(app) as client:
+        bench = Bench(client, app.state.repository.get(None))
+        async with Hold(bench.model):
+            first = [await bench.send(large(number)) for number in range(3)]
+            monkeypatch.setattr(reading, "DECODED_INLINE_PIXELS", 0)
+            monkeypatch.setattr(UploadedFile, "decode", lambda *_: made.append("decoded"))
+            monkeypatch.setattr(making, "bind", lambda *_: made.append("drawn"))
+            refused = await (await bench.send(large(), num_images="2"))
+            late = await (await bench.send(large(), timeout_s="0.000001"))
+        assert {reply.status_code for reply in await asyncio.gather(*first)} == {200}
+    assert (refused.status_code, late.status_code, made) == (429, 504, [])
+    assert "1 rows and 1540 bytes wait already" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("accept", ["image/png", "multipart/mixed", "v2"])
+async def test_what_the_queue_has_no_place_for_is_not_drawn(
+    accept: str, tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_bundle(tmp_path)
+    narrow = {"lanes": 1, "max_batch_rows": 1, "queue_images": 2, "max_images": 2}
+    fixed = {"models": (tmp_path,), "watch_s": 0, "cache_bytes": 0}
+    app = create_app(ServiceConfig.model_validate(fixed | narrow))
+    drawn: list[object] = []
+    async with serve(app) as client:
+        async with Hold(app.state.repository.get(None)):
+            first = []
+            for _ in range(3):
+                first.append(asyncio.create_task(client.post("/generate", json={})))
+                await settle()
+            monkeypatch.setattr(inputs, "INLINE_ELEMENTS", 0)
+            monkeypatch.setattr(making, "bind", drawn.append)
+            if accept == "v2":
+                asked = {"parameters": {"num_images": 2}}
+                reply = await client.post("/v2/models/tiny/infer", json=asked)
+            else:
+                headers = {"Accept": accept}
+                reply = await client.post("/generate", json={"num_images": 2}, headers=headers)
+        assert {each.status_code for each in await asyncio.gather(*first)} == {200}
+    assert (reply.status_code, drawn) == (429, [])

@@ -105,7 +105,7 @@ async def test_a_full_queue_is_429_with_a_measured_retry_after(tmp_path: Path) -
 async def test_a_deadline_that_passes_is_504_also_while_the_device_is_busy(tmp_path: Path) -> None:
     async with loaded(tmp_path) as model, Hold(model):
         running = await infer(model, random_rows(1))
-        with pytest.raises(DeadlineExceeded, match=r"tiny/1 did not answer within 0\.01 s") as late:
+        with pytest.raises(DeadlineExceeded, match=r"tiny/1 did not answer in time") as late:
             await model.infer("generate", random_rows(1), timeout_s=0.01)
         assert late.value.retry_after_s is not None
         [engine] = model.engines.values()

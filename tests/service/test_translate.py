@@ -19,15 +19,17 @@ from PIL import Image
 
 from export.draw import draw
 from export.manifest import FixedSize, FreeSize, Noise
-from service import inputs, reading
+from service import generate, inputs, making, reading
 from service.app import create_app
 from service.config import ServiceConfig
+from service.errors import QueueFull
 from service.generate import Conditions
 from service.images import Picture, Pixels, UploadedFile, npy
 from service.inputs import Floats, Plan
 from service.making import Progress
 from service.model import Answer, Model
 from service.negotiation import Form
+from service.routes import framework
 from service.rows import Rows
 from service.schemas import ReadRequest
 from service.uploads import Upload
@@ -548,7 +550,8 @@ async def test_the_phases_are_the_whole_of_a_reading(
         clock.now += 50
         return npy_here(numbers)
 
-    monkeypatch.setattr(reading, "perf_counter", clock)
+    for module in (reading, making):
+        monkeypatch.setattr(module, "perf_counter", clock)
     monkeypatch.setattr(reading, "npy", rendered)
     monkeypatch.setattr(UploadedFile, "decode", decoded)
     app = create_app(config)
@@ -557,6 +560,39 @@ async def test_the_phases_are_the_whole_of_a_reading(
         conditions = Conditions(Form("npy", "npy"))
         await reading.read("encode", model, upload, conditions, config, progress)
     assert (progress.phases_s["decode"], progress.phases_s["encode"]) == (10, 50)
+
+
+async def test_a_deadline_runs_from_when_the_body_was_read(
+    config: ServiceConfig, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, decode_here, bind_here = Clock(), UploadedFile.decode, inputs.bind
+    asked_s: list[float] = []
+
+    def decoded(uploaded: UploadedFile, channels: int) -> Picture:
+        clock.now += 3
+        return decode_here(uploaded, channels)
+
+    def bound(plan: Plan) -> Rows:
+        clock.now += 4
+        return bind_here(plan)
+
+    async def infer(*_: object, timeout_s: float, **__: object) -> None:
+        asked_s.append(timeout_s)
+        raise QueueFull("later", retry_after_s=1)
+
+    for module in (framework, generate, making):
+        monkeypatch.setattr(module, "perf_counter", clock)
+    monkeypatch.setattr(making, "bind", bound)
+    monkeypatch.setattr(UploadedFile, "decode", decoded)
+    monkeypatch.setattr(Model, "infer", infer)
+    async with serve(create_app(config)) as client:
+        await send(client, file(noise()), model="plain", timeout_s=20)
+        await send(client, file(noise()), "/score", model="reader", timeout_s=20)
+        headers = {"Accept": "multipart/mixed"}
+        await client.post("/generate", json={"model": "reader", "timeout_s": 20}, headers=headers)
+        await client.post("/v2/models/reader/infer", json={"parameters": {"timeout": 20_000_000}})
+        await send(client, file(noise()), model="plain", timeout_s=5)
+    assert asked_s == [13, 13, 16, 16, 0]
 
 
 async def test_uploads_are_counted_and_logged_like_any_request(
