@@ -23,6 +23,12 @@ LEVEL_LIMIT = 1  # of 255
 SHARE_LIMIT = 1e-3  # of the uint8 values that may differ at all
 
 
+NO_PARITY = (
+    "its manifest has no parity record: whether it is the generator that was trained is not known; "
+    "export it again"
+)
+
+
 class Parity(Frozen):
     """How far the exported graphs are from the eager generator, worst case over ``batches``.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from export.bundle import Bundle
 from export.manifest import Manifest, Task
+from export.origin import NO_PARITY
 from service.batcher import Closed, Expired, Full, Priority, RunFailed
 from service.config import ServiceConfig
 from service.engine import RETRY_AFTER_S, Engine
@@ -114,12 +115,7 @@ class Model:
     @property
     def notice(self) -> str | None:
         """What to know of it, though it answers."""
-        if self.manifest.parity is None:
-            return (
-                "its manifest has no parity record: whether it is the generator that was trained "
-                "is not known; export it again"
-            )
-        return None
+        return None if self.manifest.parity else NO_PARITY
 
     @property
     def engines(self) -> Mapping[str, Engine]:

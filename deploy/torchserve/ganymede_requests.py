@@ -72,10 +72,11 @@ def read(
         picture = UploadedFile(file, limits.max_upload_pixels).decode(image_input(graph).channels)
     fitted = plan(graph, manifest.size, request, limit=limits.max_images, picture=picture)
     facts = _facts(request, fitted, manifest)
-    if fitted.nbytes > limits.max_input_bytes:
+    nbytes = fitted.expected.nbytes
+    if nbytes > limits.max_input_bytes:
         raise TooLarge(
             f"{len(fitted)} images of {fitted.height} x {fitted.width} pixels start from "
-            f"{fitted.nbytes} bytes, and at most {limits.max_input_bytes} are taken: ask for "
+            f"{nbytes} bytes, and at most {limits.max_input_bytes} are taken: ask for "
             "fewer, or for smaller ones",
             limit_bytes=limits.max_input_bytes,
         )
