@@ -24,7 +24,7 @@ from service.control import Control, local_control
 from service.dialects import Dialects
 from service.documents import Health
 from service.door import Door
-from service.errors import MethodNotAllowed, NotReady, ServiceError, UnknownModel
+from service.errors import MethodNotAllowed, ServiceError, UnknownModel
 from service.generate import reply_cache
 from service.guard import Guard
 from service.keyring import Keyring
@@ -49,6 +49,7 @@ from service.routes.framework import (
     Shortcut,
     refusal,
     repository_of,
+    require_ready,
     respond,
     root_path_of,
 )
@@ -211,11 +212,7 @@ async def show_live() -> Response:
 @routes.on("/health/ready")
 async def show_ready(request: Request) -> Response:
     """Requests are accepted; else 503 with the reasons."""
-    reasons = repository_of(request).reasons
-    if request.app.state.stopping:
-        reasons = ("the service is shutting down",)
-    if reasons:
-        raise NotReady("; ".join(reasons), retry_after_s=1, reasons=list(reasons))
+    require_ready(request)
     return _json(Health(status="ready"))
 
 

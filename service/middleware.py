@@ -16,7 +16,7 @@ from itertools import count
 from time import perf_counter
 from typing import Any
 
-from service.errors import NotReady, RequestTimeout, ServiceError, TooLarge
+from service.errors import NotReady, QueueFull, RequestTimeout, ServiceError, TooLarge
 from service.logs import Line
 from service.making import Progress
 from service.metrics import Metrics
@@ -249,7 +249,7 @@ class WhileWanted:
         self._watcher = self._task.get_loop().create_task(self._watch())
 
     async def _watch(self) -> None:
-        with suppress(TooLarge):  # a body that nobody reads is nobody's concern
+        with suppress(TooLarge, QueueFull):  # a body that nobody reads is nobody's concern
             while (await self._receive())["type"] != "http.disconnect":
                 pass
             self._gone = True

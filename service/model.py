@@ -32,10 +32,8 @@ from service.session import Provider
 
 logger = logging.getLogger(__name__)
 
-# Of the largest size, at once: while one is computed, another is decoded or encoded.
-ROOM_UPLOADS = 2
-# Smaller ones need no room: they are bounded by the queue.
-SMALL_PIXELS = 2**20
+ROOM_UPLOADS = 2  # of the largest size: while one is computed, another is decoded or encoded
+SMALL_PIXELS = 2**20  # smaller ones need no room: they are bounded by the queue
 
 __all__ = ["RETRY_AFTER_S", "Answer", "Model", "load", "takes_room"]
 

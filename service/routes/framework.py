@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.routing import BaseRoute
 
 from service import documentation
-from service.errors import ServiceError
+from service.errors import NotReady, ServiceError
 from service.middleware import (
     Application,
     ArrivesWithin,
@@ -137,6 +137,15 @@ def repository_of(request: Request) -> Repository:
     """The models."""
     repository: Repository = request.app.state.repository
     return repository
+
+
+def require_ready(request: Request) -> None:
+    """Raise NotReady, with the reasons, when requests are not accepted."""
+    reasons = repository_of(request).reasons
+    if request.app.state.stopping:
+        reasons = ("the service is shutting down",)
+    if reasons:
+        raise NotReady("; ".join(reasons), retry_after_s=1, reasons=list(reasons))
 
 
 def root_path_of(request: Request) -> str:

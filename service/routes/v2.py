@@ -16,7 +16,7 @@ from service.making import Progress
 from service.middleware import WhileWanted, header
 from service.model import RETRY_AFTER_S, Model
 from service.parsing import media_type_of, parse_timeout
-from service.routes.framework import Route, Routes, body_of, repository_of, respond
+from service.routes.framework import Route, Routes, body_of, repository_of, require_ready, respond
 from service.v2 import describing
 from service.v2.documents import IndexEntry, V2Live, V2ModelReady, V2Ready
 from service.v2.inferring import Envelope, infer
@@ -68,11 +68,7 @@ async def v2_show_live(request: Request) -> Response:
 @routes.on("/v2/health/ready")
 async def v2_show_ready(request: Request) -> Response:
     """Requests are accepted; else 503 with the reasons."""
-    reasons = repository_of(request).reasons
-    if request.app.state.stopping:
-        reasons = ("the service is shutting down",)
-    if reasons:
-        raise NotReady("; ".join(reasons), retry_after_s=RETRY_AFTER_S)
+    require_ready(request)
     return _json(V2Ready(live=True, ready=True))
 
 
