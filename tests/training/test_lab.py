@@ -24,7 +24,7 @@ from training.lab.mixtures import ring
 from training.lab.pairs import plane_gans, train_on
 from training.lab.stacked import Stacks
 from training.metrics.divergence import jensen_shannon, kullback_leibler
-from training.recipes.gan import AdversarialConfig
+from training.recipes.gan import ObjectiveConfig
 
 LOG2 = math.log(2)
 
@@ -135,7 +135,7 @@ def test_alternating_updates_stay_on_their_ellipse() -> None:
 
 def test_pairs_side_by_side_do_not_feel_each_other() -> None:
     torch.manual_seed(0)
-    recipe = plane_gans(AdversarialConfig(latent=2), 3)
+    recipe = plane_gans(ObjectiveConfig(latent=2), 3)
     z = torch.randn(12, 2)
     before = recipe.discriminator(recipe.generator(z))
     changed = z.clone()

@@ -16,12 +16,12 @@ from training.lab.mixtures import Mixture, grid, ring
 from training.lab.pairs import HIDDEN, PAIR_BATCH, SAMPLES, train_on
 from training.metrics.modes import Modes, modes_of_points
 from training.recipe import Adam
-from training.recipes.gan import AdversarialConfig
+from training.recipes.gan import ObjectiveConfig
 
 ITERATIONS = 4_000
 ADAM = Adam(lr=2e-3, beta1=0.0, beta2=0.99, decay_from=0.2)
-GAME = AdversarialConfig(latent=2, g_optimizer=ADAM, d_optimizer=ADAM)
-OBJECTIVES: Mapping[str, AdversarialConfig] = MappingProxyType(
+GAME = ObjectiveConfig(latent=2, g_optimizer=ADAM, d_optimizer=ADAM)
+OBJECTIVES: Mapping[str, ObjectiveConfig] = MappingProxyType(
     {
         "non-saturating": GAME,
         "non-saturating, simultaneous": GAME.model_copy(update={"updates": "simultaneous"}),

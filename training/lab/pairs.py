@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from training.config import ScheduleConfig
 from training.lab.mixtures import Draws, Mixture
 from training.lab.rehearsal import rehearse
-from training.recipes.gan import GAN, AdversarialConfig
+from training.recipes.gan import GAN, ObjectiveConfig
 
 HIDDEN = 64
 SAMPLES = 2_500
@@ -57,7 +57,7 @@ class Perceptrons(nn.Module):
         return outputs.flatten(0, 1)
 
 
-def plane_gans(config: AdversarialConfig, copies: int) -> GAN:
+def plane_gans(config: ObjectiveConfig, copies: int) -> GAN:
     """The game, over points."""
     recipe = GAN(config)
     recipe.generator = Perceptrons(copies, config.latent, 2)
@@ -66,7 +66,7 @@ def plane_gans(config: AdversarialConfig, copies: int) -> GAN:
 
 
 def train_on(
-    mixture: Mixture, config: AdversarialConfig, copies: int, iterations: int
+    mixture: Mixture, config: ObjectiveConfig, copies: int, iterations: int
 ) -> NDArray[np.float64]:
     """Samples [copies, SAMPLES, 2] of the averaged generators after so many iterations.
 
