@@ -227,7 +227,7 @@ class ServiceConfig(BaseSettings):
     queue_s: Annotated[float | None, Auto] = Field(
         None,
         gt=0,
-        description="Longest predicted wait for a model, in seconds; auto is until the deadline.",
+        description="Longest predicted wait for a model, in seconds; auto is 0.5 or 20 own runs.",
     )
     drain_s: float = Field(
         20.0, ge=0, description="Seconds given to accepted requests when the service stops."

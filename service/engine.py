@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -30,6 +31,10 @@ logger = logging.getLogger(__name__)
 RETRY_AFTER_S = 1.0  # when nothing can be predicted
 REBUILDS = 3  # of a session, with no batch that succeeded between them
 REBUILD_PAUSE_S = 1.0  # before the second; doubled for each further one
+QUEUE_S, QUEUE_RUNS = (
+    0.5,
+    20.0,
+)  # the longest wait of interactive rows: so long, or so many own runs
 OVERDUE_FACTOR = 20.0  # a run is overdue after so many times its predicted time,
 OVERDUE_S = 10.0  # and not before this
 
@@ -154,13 +159,20 @@ class Engine:
                 "come back later, ask for less, or allow more time",
                 retry_after_s=needed_s - timeout_s,
             )
-        if self._queue_s is not None and wait_s > self._queue_s:
+        longest_s = self._longest_wait_s(own_s, priority)
+        if wait_s > longest_s:
             raise QueueFull(
                 f"what waits for model {self._model} takes about {wait_s:.3g} s, and "
-                f"{self._queue_s:g} s are allowed: come back later",
-                retry_after_s=wait_s - self._queue_s,
+                f"{longest_s:.3g} s are allowed: come back later, or with priority bulk",
+                retry_after_s=wait_s - longest_s,
             )
         return predicted_s
+
+    def _longest_wait_s(self, own_s: float, priority: Priority) -> float:
+        """Bulk waits until its deadline; what is interactive is not, once it has waited long."""
+        if self._queue_s is not None:
+            return self._queue_s
+        return math.inf if priority == "bulk" else max(QUEUE_S, QUEUE_RUNS * own_s)
 
     def _row_s(self, row_elements: int) -> float:
         """The time of a row when all lanes run full batches."""

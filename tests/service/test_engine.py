@@ -266,6 +266,19 @@ async def test_a_queue_may_be_bounded_in_seconds() -> None:
         assert made.engine.drain_s() == 2
 
 
+async def test_interactive_rows_wait_for_twenty_of_their_own_runs_and_bulk_for_all() -> None:
+    async with bench() as made:
+        made.device.held = True
+        await made.submit(4)
+        for _ in range(20):
+            await made.submit(1, "bulk")
+            await made.submit(1)
+        with pytest.raises(QueueFull, match="20 s are allowed: come back later, or with priority"):
+            made.engine.admit(rows(1), 300.0, "interactive")
+        made.engine.admit(rows(1), 300.0, "bulk")
+        made.engine.admit(rows(4), 300.0, "interactive")  # its own run is as much longer
+
+
 # --- What is learnt. ---
 
 
