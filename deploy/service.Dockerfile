@@ -1,20 +1,36 @@
 # The service with its starter model; no torch. `docker build -f deploy/service.Dockerfile .` is for the
 # CPU; `--build-arg RUNTIME=gpu` brings CUDA's libraries (gigabytes), and needs NVIDIA's container toolkit.
+# `--build-arg EXTRAS=otel` adds what traces need; several extras of pyproject.toml are parted by commas.
+# `--target sbom --output dist` builds no image: it writes the list of the Python packages that are in it.
 FROM python:3.11.15-slim-bookworm AS build
 ARG RUNTIME=cpu
+ARG EXTRAS=
 WORKDIR /build
 RUN python -m venv --without-pip /opt/ganymede
 # What it depends on changes seldom: a layer of its own, made from pyproject.toml and nothing else.
 # onnxruntime-gpu is of the version at which onnxruntime is pinned.
 COPY pyproject.toml constraints.txt ./
 RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-print('\n'.join(project['dependencies'] + project['optional-dependencies']['$RUNTIME']))" > requirements.txt \
+extras = '$RUNTIME,$EXTRAS'.strip(',').split(','); \
+print('\n'.join(sum((project['optional-dependencies'][each] for each in extras), project['dependencies'])))" \
+        > requirements.txt \
     && sed -i 's/^\(onnxruntime\)\(==.*\)/&\n\1-gpu\2/' constraints.txt \
     && python -m pip --python /opt/ganymede/bin/python install --no-cache-dir --disable-pip-version-check \
         --constraint constraints.txt --requirement requirements.txt
 COPY . .
 RUN python -m pip --python /opt/ganymede/bin/python install --no-cache-dir --disable-pip-version-check \
         --no-deps .
+
+FROM build AS listing
+RUN python -m venv /opt/cyclonedx \
+    && /opt/cyclonedx/bin/pip install --no-cache-dir --disable-pip-version-check cyclonedx-bom==7.5.0 \
+    && version=$(/opt/ganymede/bin/python -c "import service; print(service.__version__)") \
+    && sed -i "s/^dynamic = .*/version = \"$version\"/" pyproject.toml \
+    && /opt/cyclonedx/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+        --output-file /service.cdx.json /opt/ganymede/bin/python
+
+FROM scratch AS sbom
+COPY --from=listing /service.cdx.json /
 
 FROM python:3.11.15-slim-bookworm
 LABEL org.opencontainers.image.title="ganymede" \

@@ -68,8 +68,8 @@ class Cluster:
         """Return what is missing until exactly so many replicas run, and nothing else goes on."""
         told = httpx.get(f"{DASHBOARD}/api/serve/applications/", timeout=60).json()
         found = told["applications"].get("ganymede")
-        if found is None:
-            return ["not deployed yet"]
+        if not found or not found["deployments"]:
+            return [f"not deployed yet: {found}"]
         states = [each["state"] for each in found["deployments"]["Replica"]["replicas"]]
         right = found["status"] == "RUNNING" and states == ["RUNNING"] * replicas
         return [] if right else [f"{found['status']} {found['message']} {states}"]
