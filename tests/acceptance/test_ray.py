@@ -53,7 +53,17 @@ def alone() -> list[str]:
 
 
 def test_replicas_of_ray_serve() -> None:
-    program = [sys.executable, "-m", "pytest", "-q", "-s", "-rA", "--tb=short", "-p", "no:cacheprovider"]
+    program = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-s",
+        "-rA",
+        "--tb=short",
+        "-p",
+        "no:cacheprovider",
+    ]
     done = subprocess.run(
         [*alone(), *program, str(CHECKS)],
         cwd=ROOT,

@@ -94,9 +94,7 @@ def test_override_with_traces_brings_the_extra_that_they_need() -> None:
     ("runtime", "extras", "brought"),
     [("cpu", "", {"onnxruntime"}), ("gpu", "otel", {"onnxruntime-gpu", "opentelemetry-sdk"})],
 )
-def test_image_is_built_of_what_is_asked_for(
-    runtime: str, extras: str, brought: set[str]
-) -> None:
+def test_image_is_built_of_what_is_asked_for(runtime: str, extras: str, brought: set[str]) -> None:
     lines = DOCKERFILE.replace("\\\n", "")
     [program] = re.findall(r'^RUN python -c "(import tomllib.*?)"\s+> req', lines, re.MULTILINE)
     program = program.replace("$RUNTIME", runtime).replace("$EXTRAS", extras)
