@@ -1,7 +1,7 @@
 # The service with its starter model; no torch. `docker build -f deploy/service.Dockerfile .` is for the
 # CPU; `--build-arg RUNTIME=gpu` brings CUDA's libraries (gigabytes), and needs NVIDIA's container toolkit.
-# `--build-arg EXTRAS=otel` adds what traces need; several extras of pyproject.toml are parted by commas.
-# `--target sbom --output dist` builds no image: it writes the list of the Python packages that are in it.
+# `--build-arg EXTRAS="remote otel"` brings these extras too; what only they need is not pinned.
+# `--target sbom --output dist` makes no image: it writes the list of the Python packages that are in it.
 FROM python:3.11.15-slim-bookworm AS build
 ARG RUNTIME=cpu
 ARG EXTRAS=
@@ -11,12 +11,15 @@ RUN python -m venv --without-pip /opt/ganymede
 # onnxruntime-gpu is of the version at which onnxruntime is pinned.
 COPY pyproject.toml constraints.txt ./
 RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-extras = '$RUNTIME,$EXTRAS'.strip(',').split(','); \
-print('\n'.join(sum((project['optional-dependencies'][each] for each in extras), project['dependencies'])))" \
-        > requirements.txt \
+print('\n'.join(project['dependencies'] + project['optional-dependencies']['$RUNTIME']))" > requirements.txt \
     && sed -i 's/^\(onnxruntime\)\(==.*\)/&\n\1-gpu\2/' constraints.txt \
     && python -m pip --python /opt/ganymede/bin/python install --no-cache-dir --disable-pip-version-check \
         --constraint constraints.txt --requirement requirements.txt
+# By themselves: s3fs needs another python-dateutil than the one that training is pinned at.
+RUN python -c "import tomllib; extras = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; \
+print('\n'.join(each for name in '$EXTRAS'.split() for each in extras[name]))" > extras.txt \
+    && { [ -z "$EXTRAS" ] || python -m pip --python /opt/ganymede/bin/python install --no-cache-dir \
+        --disable-pip-version-check --requirement extras.txt; }
 COPY . .
 RUN python -m pip --python /opt/ganymede/bin/python install --no-cache-dir --disable-pip-version-check \
         --no-deps .
