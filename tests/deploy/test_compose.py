@@ -219,5 +219,5 @@ def test_build_context_holds_what_the_image_is_made_of() -> None:
     assert [name for name in kept if not (ROOT / name).exists()] == []
     for needed in ("ganymede.py", "service", "export", "training", "pyproject.toml", "README.md"):
         assert needed in kept
-    for needed in ("deploy/torchserve", "constraints.txt"):
+    for needed in ("deploy/torchserve", "deploy/ray", "constraints.txt"):
         assert needed in kept
