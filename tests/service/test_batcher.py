@@ -154,8 +154,9 @@ async def test_what_waits_gets_as_much_of_the_event_loop_as_what_comes_in() -> N
             steps.append("others")
             await asyncio.sleep(0)
 
-    limits = {"max_batch_rows": 2, "max_queue_rows": 99, "max_queue_bytes": 99}
-    busy: Numbers = Batcher(run, **limits, clock=clock)
+    busy: Numbers = Batcher(
+        run, max_batch_rows=2, max_queue_rows=99, max_queue_bytes=99, clock=clock
+    )
     work = (busy.submit([row], key=row, nbytes=1) for row in range(12))
     await asyncio.gather(*work, others())
     # Three seconds of runs after three of others, and one more as a run may begin in time.
