@@ -104,7 +104,7 @@ def test_image_is_built_of_what_is_asked_for(runtime: str, extras: str, brought:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         told += done.stdout
-    found = {Requirement(line).name for line in told.splitlines()}
+    found = {Requirement(line).name for line in told.split("\n") if line}
     optional = {"onnxruntime", "onnxruntime-gpu", "opentelemetry-sdk", "torch"}
     assert "fastapi" in found
     assert found & optional == brought
