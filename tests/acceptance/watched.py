@@ -104,7 +104,7 @@ def watched(folder: Path, models: Path, *objectives: str, **settings: str) -> It
 
 @contextmanager
 def serving(
-    folder: Path, models: Path, settings: dict[str, str]
+    folder: Path, models: Path | str, settings: dict[str, str]
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The service, and its URL."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GANYMEDE_")}
