@@ -5,7 +5,6 @@ Needs the extra ``remote`` and ``moto[server]`` in the environment that runs thi
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -20,7 +19,7 @@ import pytest
 
 from export.bundle import MANIFEST
 from tests.acceptance.asking import eventually, free_port
-from tests.acceptance.watched import serving
+from tests.service.processes import refused, running
 from tests.tiny import ONNX, tiny_bundle
 
 pytest.importorskip("s3fs", reason="the extra remote is not installed")
@@ -93,9 +92,12 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 
 @contextmanager
 def service(folder: Path) -> Iterator[httpx.Client]:
-    settings = {"workers": "2", "watch_s": "0.2", "remote_watch_s": "0.5", "provider": "cpu"}
-    settings["remote_cache"] = str(folder / "cache")
-    with serving(folder, URL, settings) as (process, url), httpx.Client(base_url=url) as client:
+    settings = {"WORKERS": "2", "WATCH_S": "0.2", "REMOTE_WATCH_S": "0.5", "PROVIDER": "cpu"}
+    settings["REMOTE_CACHE"] = str(folder / "cache")
+    with (
+        running(folder / "service.log", "--models", URL, **settings) as (process, url),
+        httpx.Client(base_url=url) as client,
+    ):
         yield client
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
@@ -144,10 +146,5 @@ def test_models_of_an_object_store_serve_and_outlive_it(store: Store, tmp_path: 
 
 def test_a_store_that_refuses_at_the_start_is_told(store: Store, tmp_path: Path) -> None:
     del store
-    command = [sys.executable, "-m", "ganymede", "serve", "--port", "0", "--models", URL]
-    settings = {"GANYMEDE_REMOTE_CACHE": str(tmp_path / "cache"), "GANYMEDE_WORKERS": "1"}
-    done = subprocess.run(
-        command, env=os.environ | settings, capture_output=True, text=True, check=False
-    )
-    assert done.returncode != 0
-    assert f"{URL}: there is nothing at this URL" in done.stderr
+    said = refused("--models", URL, WORKERS="1", REMOTE_CACHE=str(tmp_path / "cache"))
+    assert f"{URL}: there is nothing at this URL" in said
