@@ -26,6 +26,10 @@ PATIENCE_S = 10.0  # at the start, with a store that is slow, where there are co
 LONGEST_BACK_OFF_S = 3600.0  # of what could not be copied, and is the same
 
 
+class _Stopped(Exception):
+    """The service ends: what is being copied is left."""
+
+
 class Mirror:
     """The copies of one URL, and the thread that keeps them in line.
 
@@ -75,6 +79,8 @@ class Mirror:
     def _try(self, since_s: float, *, first: bool = False) -> None:
         try:
             self.follow(since_s, first=first)
+        except _Stopped:
+            return
         except Exception:  # the next look may succeed
             logger.exception("looking at %s failed", self._remote.url)
 
@@ -169,7 +175,7 @@ class Mirror:
         with target.open("xb") as file:
             for chunk in self._remote.read(source, expected.size_bytes + 1):
                 if self._stop.is_set():
-                    raise Unreadable("the service ends")
+                    raise _Stopped
                 digest.update(chunk)
                 file.write(chunk)
             size_bytes = file.tell()

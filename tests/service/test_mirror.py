@@ -312,6 +312,28 @@ def test_one_look_does_for_all_processes(tmp_path: Path) -> None:
     assert len(mirror.look()[1]) == 1
 
 
+def test_a_service_that_ends_leaves_what_it_was_copying(tmp_path: Path) -> None:
+    upload(tmp_path)
+    copying, go_on = threading.Event(), threading.Event()
+
+    class Slow(Counting):
+        def read(self, path: str, limit_bytes: int) -> Iterator[bytes]:
+            copying.set()
+            assert go_on.wait(30)
+            return super().read(path, limit_bytes)
+
+    mirror = mirrored(tmp_path, Slow())
+    thread = threading.Thread(target=mirror._run)
+    thread.start()
+    assert copying.wait(30)
+    mirror.close()
+    go_on.set()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert mirror.look() == ([], [])  # and no fault is told to those who go on
+    assert [each.name for each in (tmp_path / "cache" / "bucket").iterdir()] == ["lock"]
+
+
 # --- The service. ---
 
 
