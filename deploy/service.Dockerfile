@@ -51,7 +51,8 @@ ENV PATH=/opt/ganymede/bin:$PATH \
     GANYMEDE_PORT=8000 \
     GANYMEDE_MODELS=/starter:/models \
     GANYMEDE_DEFAULT_MODEL=fashion \
-    GANYMEDE_STATE_FILE=/state/ganymede.json
+    GANYMEDE_STATE_FILE=/state/ganymede.json \
+    GANYMEDE_REMOTE_CACHE=/state/models
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-c", \
     "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['GANYMEDE_PORT'] + '/health/ready', timeout=4)"]
