@@ -56,8 +56,8 @@ def bin_score(bins: Bins, points: Points) -> BinScore:
         [distance.argmin(axis=1) for _, distance in squared_distances(points, bins.centres)]
     )
     counts = np.bincount(nearest, minlength=len(bins.counts))
-    shares = [each / each.sum() for each in (bins.counts, counts)]
-    return BinScore(different_bins(bins.counts, counts), jensen_shannon(*shares, 1.0))
+    reference, found = (each / each.sum() for each in (bins.counts, counts))
+    return BinScore(different_bins(bins.counts, counts), jensen_shannon(reference, found, 1.0))
 
 
 def different_bins(one: Counts, other: Counts) -> int:

@@ -142,6 +142,18 @@ def resized(x: Tensor, side: int) -> Tensor:
     )
 
 
+def resized_images(images: Images, most: int) -> NDArray[np.float32]:
+    """Images [N, H, W, C] in [0, 1], at ``most`` pixels a side where they are larger."""
+    if images.shape[1] <= most:
+        return images.astype(np.float32) / np.float32(255)
+    parts = [
+        resized(torch.from_numpy(np.array(each)).permute(0, 3, 1, 2).float(), most)
+        for each in np.array_split(images, -(-len(images) // CHUNK))
+    ]
+    found: NDArray[np.float32] = (torch.cat(parts).permute(0, 2, 3, 1) / 255).numpy()
+    return found
+
+
 def _eyes(
     network: nn.Module, prepare: Callable[[Tensor], Tensor]
 ) -> Callable[[Images], NDArray[np.float32]]:
