@@ -20,7 +20,7 @@ from export.coding import code_and_latent, image_of, reconstruction, separation
 from export.errors import InvalidChoice
 from export.manifest import FixedSize, ImageOutput, Manifest, Quality, Text
 from export.manifest import Image as Picture
-from export.reality import Labelled, Reality, meet
+from export.reality import LEAST_ACCURACY, Labelled, Reality, meet
 from export.rows import Run
 from export.runtime import onnx_run
 from export.sampling import Generator, pictures
@@ -31,6 +31,7 @@ from training.data.progress import Progress, silent
 from training.metrics.features import Extractor, inception, lite0, of_judge
 
 FEATURES = "judge, lite0, inception:FILE"
+JUDGE = "judge accuracy"
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,17 @@ def measurable(manifest: Manifest) -> set[str]:
     return found
 
 
+def void(figures: Sequence[Quality]) -> str:
+    """Why figures mean nothing, if they do: the judge is too weak."""
+    for one in figures:
+        if one.metric == JUDGE and one.reference is not None and one.value < one.reference:
+            return (
+                f"VOID: the judge reaches {one.value:.3f} on {one.samples} test images, and needs "
+                f"{one.reference:.2f}"
+            )
+    return ""
+
+
 def record(bundle: Bundle, figures: Sequence[Quality]) -> Bundle:
     """Write figures into a bundle's manifest, in the place of those of the same name.
 
@@ -170,6 +182,14 @@ def _generated(
 ) -> Iterator[Quality]:
     graph, size = manifest.graph("generate"), manifest.size
     assert isinstance(size, FixedSize)  # as measurable has seen
+    if verdicts := reality.verdicts:
+        yield Quality(
+            metric=JUDGE,
+            value=verdicts.accuracy,
+            reference=LEAST_ACCURACY.get(reality.name),
+            samples=len(reality.test),
+            protocol=f"{reality.judge_protocol}; reference: the least that it needs",
+        )
     generator = Generator(run, graph.inputs, graph.outputs, size.height, size.width)
     yield from score_generator(
         sampler(generator),

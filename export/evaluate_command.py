@@ -16,7 +16,7 @@ from export.bundle import Bundle
 from export.catalogue import find
 from export.commands import Folders, Version
 from export.errors import InvalidChoice, NotWritable
-from export.evaluate import FEATURES, Wanted, evaluate, opened, record
+from export.evaluate import FEATURES, Wanted, evaluate, opened, record, void
 from export.manifest import Quality
 from export.scoring import SAMPLES
 from training.data.progress import progress_bars
@@ -67,15 +67,18 @@ def _tell(source: str, bundle: Bundle, figures: Sequence[Quality]) -> None:
     output = Console(width=max(100, Console().width), highlight=False)
     made = bundle.manifest.provenance
     title = f"{source}, preset {made.preset}" if made and made.preset else source
-    output.print(figures_table(title, figures))
+    output.print(title, markup=False, soft_wrap=True)
+    output.print(figures_table(figures))
     for protocol in dict.fromkeys(figure.protocol for figure in figures):
         names = ", ".join(one.metric for one in figures if one.protocol == protocol)
         output.print(f"{names}: {protocol}", markup=False, soft_wrap=True)
+    if why := void(figures):
+        output.print(why, style="bold red", markup=False)
 
 
-def figures_table(title: str, figures: Sequence[Quality]) -> Table:
+def figures_table(figures: Sequence[Quality]) -> Table:
     """A figure a row, beside what its protocol compares it with."""
-    table = Table(title=title, title_justify="left")
+    table = Table()
     table.add_column("metric", no_wrap=True)
     for name in ("this", "reference", "samples"):
         table.add_column(name, justify="right", no_wrap=True)

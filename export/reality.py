@@ -81,12 +81,6 @@ class Reality:
     verdicts: Verdicts | None
 
     @property
-    def valid(self) -> bool:
-        """Whether the judge, if there is one, is good enough for its verdicts to mean anything."""
-        least = LEAST_ACCURACY.get(self.name, 0.0)
-        return self.verdicts is None or self.verdicts.accuracy >= least
-
-    @property
     def judge_protocol(self) -> str:
         """The judge, in words."""
         assert self.verdicts is not None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
-from scipy.stats import norm
 
 from training import data
 from training.metrics.bins import Bins, bin_score, different_bins, make_bins
@@ -17,7 +17,7 @@ def test_shares_are_compared_by_a_two_proportion_z_test() -> None:
     one, other = np.array([50, 30, 20]), np.array([35, 33, 32])
     pooled = (one + other) / 200
     z = (one / 100 - other / 100) / np.sqrt(pooled * (1 - pooled) * (2 / 100))
-    p_values = 2 * norm.cdf(-np.abs(z))
+    p_values = [2 * NormalDist().cdf(-abs(one)) for one in z]
     assert p_values == pytest.approx([0.0319, 0.6479, 0.0531], abs=1e-4)
     assert different_bins(one, other) == 1
     assert different_bins(10 * one, 10 * other) == 2
@@ -26,9 +26,11 @@ def test_shares_are_compared_by_a_two_proportion_z_test() -> None:
 def test_points_go_to_the_nearest_bin_and_apart_is_log_2() -> None:
     bins = Bins(np.array([[0.0], [10.0]]), np.array([60, 40]))
     same = bin_score(bins, np.array([[-1.0]] * 6 + [[9.0]] * 4))
-    assert (same.different, same.jsd) == (0, pytest.approx(0, abs=1e-12))
+    assert same.different == 0
+    assert same.jsd == pytest.approx(0, abs=1e-12)
     half = bin_score(Bins(bins.centres, np.array([100, 0])), np.full((100, 1), 10.0))
-    assert (half.different, half.jsd) == (2, pytest.approx(math.log(2)))
+    assert half.different == 2
+    assert half.jsd == pytest.approx(math.log(2))
 
 
 def test_every_reference_point_is_in_a_bin() -> None:
