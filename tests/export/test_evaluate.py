@@ -196,7 +196,12 @@ def test_ctrl_c_keeps_what_was_measured(
 
 def test_a_run_is_measured_as_its_bundle_would_be(run: Any, tmp_path: Path) -> None:  # noqa: ANN401
     source, folder = write_stripes(tmp_path / "stripes.npz", train=160, test=60), tmp_path / "run"
-    assert train(tiny_config(source, "ebgan", kimg=0.016), folder, Silent(), never)
+    assert train(
+        tiny_config(source, "ebgan", {"networks": "perceptrons", "hidden": 8}, kimg=0.016),
+        folder,
+        Silent(),
+        never,
+    )
     said = run(folder, "--data", source, "--samples", 30, "--json", tmp_path / "figures.json")
     assert said.exit_code == 0
     figures = json.loads((tmp_path / "figures.json").read_text())["figures"]
