@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -64,7 +65,7 @@ def run_all(
     folder.mkdir(parents=True, exist_ok=True)
     waiting = [name for name in wanted if kept(folder, name, wanted[name], budget) is None]
     failed: dict[str, str] = {}
-    with shown() as progress, _processes() as processes, ThreadPoolExecutor(at_once) as pool:
+    with shown() as progress, ThreadPoolExecutor(at_once) as pool, _processes() as processes:
         done = len(wanted) - len(waiting)
         progress("entries", done, len(wanted))
         futures = {pool.submit(_measure, processes, folder, n, budget): n for n in waiting}
@@ -142,27 +143,38 @@ class _Running:
         return status
 
     def stop(self) -> None:
+        """End them: training saves where it is, and can go on."""
         with self._lock:
-            self._stopping, running = True, list(self._running)
-        for process in running:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, 2)  # as Ctrl-C does: training saves, and can go on
+            self._stopping, running = True, [process.pid for process in self._running]
+        for group in running:
+            _signal(group, signal.SIGTERM)
         until = time.monotonic() + STOP_S
-        for process in running:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, until - time.monotonic()))
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, 9)
+        while any(_signal(group, 0) for group in running) and time.monotonic() < until:
+            time.sleep(0.05)
+        for group in running:
+            _signal(group, signal.SIGKILL)
+
+
+def _signal(group: int, number: int) -> bool:
+    """Signal all processes of a group, if there are any left."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
 def _processes() -> Iterator[_Running]:
-    running = _Running()
+    """Those of this measurement; none is left by Ctrl-C, or by SIGTERM."""
+    running, before = _Running(), signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield running
     except BaseException:
         running.stop()
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _measure(processes: _Running, folder: Path, name: str, budget: Budget) -> str:

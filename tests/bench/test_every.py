@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +166,31 @@ def test_a_failure_is_told_and_the_others_go_on(
     failed = run_all(tmp_path, (), Budget(samples=30), tmp_path / "RESULTS.md", 2)
     assert list(failed) == ["two"]
     assert failed["two"].startswith("it went wrong (")
+
+
+def test_ctrl_c_ends_what_was_begun(
+    two: dict[str, Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[subprocess.Popen[bytes]] = []
+    ready = threading.Event()
+
+    def popen(command: list[str], **options: Any) -> Any:  # noqa: ANN401
+        begun.append(real(["sh", "-c", "sleep 60 & wait"], **options))
+        ready.set()
+        return begun[-1]
+
+    def interrupted(futures: object) -> Any:  # noqa: ANN401
+        assert ready.wait(60)
+        raise KeyboardInterrupt
+
+    real = subprocess.Popen
+    monkeypatch.setattr(every.subprocess, "Popen", popen)  # type: ignore[attr-defined]
+    monkeypatch.setattr(every, "as_completed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_all(tmp_path, (), Budget(), tmp_path / "RESULTS.md", 1)
+    assert [process.wait(60) for process in begun] == [-signal.SIGTERM]  # and no second began
+    with pytest.raises(ProcessLookupError):
+        os.killpg(begun[0].pid, 0)
 
 
 def test_unknown_entries_are_refused(tmp_path: Path) -> None:
