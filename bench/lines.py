@@ -85,7 +85,8 @@ JOBS: Mapping[str, Job] = MappingProxyType(
     {
         "ebgan-mnist-fast": Job("anomaly", SCORED, seeds=3),
         "vae-mnist-reference": Job("bound", NATS),
-        "autoencoder-blocks-linear": Job(),
+        "autoencoder-blocks-linear": Job(lines=CODED),
+        "autoencoder-fashion-fast": Job(lines=CODED),  # it has no distribution to draw from
         "stacked-mnist": Job("lab", STACKED, "stacks of MNIST"),
         "ring": Job("lab", RING, "8 Gaussians", seeds=5),
         "grid": Job("lab", GRID, "25 Gaussians", seeds=5),

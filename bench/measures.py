@@ -30,7 +30,7 @@ from training.config import RunConfig, load_preset
 from training.data.progress import Progress
 from training.lab import stacked
 from training.lab.experiments import EXPERIMENTS
-from training.run import load_run
+from training.run import Run, load_run
 
 RUNS = {  # of an experiment, where the table wants less than all of it
     "stacked-mnist": partial(stacked.experiment, games=("relativistic, R1 + R2",))
@@ -73,8 +73,8 @@ Measure = Callable[[str, Job, Path, Budget, Progress], Measured]
 
 
 def trained(preset: str, folder: Path, budget: Budget) -> tuple[Path, float]:
-    """The run of a preset in ``folder``, trained or gone on with, and the minutes of this call."""
-    run, started = folder / preset, time.monotonic()
+    """The run of a preset in ``folder``, trained or gone on with, and the minutes that it took."""
+    run = folder / preset
     if any((run / "checkpoints").glob("*")):
         command = ["resume", str(run)]
     else:
@@ -84,22 +84,28 @@ def trained(preset: str, folder: Path, budget: Budget) -> tuple[Path, float]:
     subprocess.run(
         [sys.executable, "-m", "ganymede", *command], check=True, stdout=subprocess.DEVNULL
     )
-    return run, (time.monotonic() - started) / 60
+    return run, sum(tick["seconds"] for tick in Run.open(run).stats()) / 60
 
 
 def of_bundle(name: str, job: Job, folder: Path, budget: Budget, progress: Progress) -> Measured:
     """A preset by ``ganymede evaluate``, and the plain generator on the same terms."""
     run, minutes = trained(name, folder, budget)
     with opened(str(run), [], None, lambda step: None) as bundle:
+        lines = job.lines or _lines(bundle)
+        compared = any(line.bar == "baseline" for line in lines)
         figures = list(evaluate(bundle, Wanted(samples=budget.samples), progress))
-        made, does = bundle.manifest.provenance, measurable(bundle.manifest)
-        plain = dict(_plain(bundle, budget, progress)) if "generate" in does else {}
+        plain = dict(_plain(bundle, budget, progress)) if compared else {}
+    made = bundle.manifest.provenance
     assert made is not None  # of a run
-    generates = CONDITIONED if _classes(bundle) else GENERATED
-    lines = (generates if plain else ()) + (CODED if "encode" in does else ())
     named = {figure.metric: figure for figure in figures}
-    seen = made.images_seen
-    return Measured(made.system, made.dataset, seen, minutes, named, plain, lines)
+    return Measured(made.system, made.dataset, made.images_seen, minutes, named, plain, lines)
+
+
+def _lines(bundle: Bundle) -> tuple[Line, ...]:
+    """Those of what a bundle does."""
+    does = measurable(bundle.manifest)
+    generated = CONDITIONED if _classes(bundle) else GENERATED
+    return (generated if "generate" in does else ()) + (CODED if "encode" in does else ())
 
 
 def _plain(bundle: Bundle, budget: Budget, progress: Progress) -> Iterator[tuple[str, float]]:
