@@ -23,7 +23,7 @@ from export.manifest import Quality
 from export.reality import Labelled
 from training.config import preset_names
 from training.data.progress import silent
-from training.lab.experiments import Experiment
+from training.lab.experiments import EXPERIMENTS, Experiment
 from training.lab.finding import Finding
 
 FD = Line("FD-judge", "less", "baseline", "a Gaussian")
@@ -37,7 +37,7 @@ def test_every_fast_preset_is_in_the_table_and_every_entry_can_be_measured() -> 
     entries = jobs()
     assert {name for name in preset_names() if name.endswith("-fast")} <= entries.keys()
     assert {job.measure for job in entries.values()} <= measures.MEASURES.keys()
-    known = {*preset_names(), *measures.EXPERIMENTS}
+    known = {*preset_names(), *EXPERIMENTS}
     assert entries.keys() <= known
     assert lines.JOBS.keys() <= entries.keys()
     assert next(iter(entries)) == "stacked-mnist"  # the longest begins first

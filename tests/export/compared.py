@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +23,13 @@ def stripes(labels: NDArray[np.int64], seed: int) -> NDArray[np.uint8]:
 
 def write_stripes(path: Path, *, labelled: bool = True, train: int = 360, test: int = 180) -> Path:
     """An .npz with both splits."""
-    splits = {}
+    splits: dict[str, Any] = {"classes": np.array(CLASSES)} if labelled else {}
     for name, count, seed in (("train", train, 0), ("test", test, 1)):
         labels = np.arange(count) % len(CLASSES)
         splits[f"{name}_images"] = stripes(labels, seed)
         if labelled:
             splits[f"{name}_labels"] = labels
-    np.savez(path, **splits, **({"classes": np.array(CLASSES)} if labelled else {}))
+    np.savez(path, **splits)
     return path
 
 

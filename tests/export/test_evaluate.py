@@ -51,13 +51,13 @@ def manifest(**graphs: tuple[Sequence[Input], Sequence[Output]]) -> Manifest:
         name="it",
         version=1,
         created_utc="2026-01-01T00:00:00Z",
-        tasks={task: task for task in graphs},  # type: ignore[misc]
+        tasks={task: task for task in graphs},
         graphs={
             task: Graph(inputs=tuple(inputs), outputs=tuple(outputs), onnx="it.onnx")
             for task, (inputs, outputs) in graphs.items()
         },
         size=FixedSize(height=2, width=2),
-        files={"it.onnx": {"sha256": "0" * 64, "size_bytes": 1}},  # type: ignore[dict-item]
+        files={"it.onnx": {"sha256": "0" * 64, "size_bytes": 1}},
         opset=17,
         licence=Licence(name="CC0-1.0"),
     )
