@@ -20,7 +20,7 @@ from training.metrics.coverage import squared_distances
 from training.metrics.divergence import jensen_shannon
 
 BINS = 100
-SIGNIFICANCE = 0.05
+STANDARD_ERRORS = NormalDist().inv_cdf(1 - 0.05 / 2)
 
 Points = NDArray[np.floating[Any]]
 Counts = NDArray[np.int64]
@@ -50,21 +50,22 @@ def make_bins(reference: Points, count: int = BINS, seed: int = 0) -> Bins:
     return Bins(means.cluster_centers_, np.bincount(means.labels_, minlength=count))
 
 
-def bin_score(bins: Bins, points: Points) -> BinScore:
-    """How the points [M, D] fill the bins, beside the reference."""
+def bin_score(bins: Bins, points: Points, limit: float = STANDARD_ERRORS) -> BinScore:
+    """How the points [M, D] fill the bins, beside the reference; ``limit`` in standard errors."""
     nearest = np.concatenate(
         [distance.argmin(axis=1) for _, distance in squared_distances(points, bins.centres)]
     )
     counts = np.bincount(nearest, minlength=len(bins.counts))
     reference, found = (each / each.sum() for each in (bins.counts, counts))
-    return BinScore(different_bins(bins.counts, counts), jensen_shannon(reference, found, 1.0))
+    return BinScore(
+        different_bins(bins.counts, counts, limit), jensen_shannon(reference, found, 1.0)
+    )
 
 
-def different_bins(one: Counts, other: Counts) -> int:
+def different_bins(one: Counts, other: Counts, limit: float = STANDARD_ERRORS) -> int:
     """In how many bins do the shares differ? A two-proportion z-test, pooled, two-tailed."""
     n, m = one.sum(), other.sum()
     pooled = (one + other) / (n + m)
     error = np.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
     difference = np.abs(one / n - other / m)
-    limit = NormalDist().inv_cdf(1 - SIGNIFICANCE / 2)
     return int((difference > limit * error).sum())

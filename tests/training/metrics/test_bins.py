@@ -21,6 +21,7 @@ def test_shares_are_compared_by_a_two_proportion_z_test() -> None:
     assert p_values == pytest.approx([0.0319, 0.6479, 0.0531], abs=1e-4)
     assert different_bins(one, other) == 1
     assert different_bins(10 * one, 10 * other) == 2
+    assert different_bins(one, other, limit=3) == 0
 
 
 def test_points_go_to_the_nearest_bin_and_apart_is_log_2() -> None:
