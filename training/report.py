@@ -92,18 +92,23 @@ def write_report(run: Run) -> Path:
     body = [
         f"<h1>{escape(run.path.name)}</h1>",
         _summary(rows),
-        _grids(sorted(run.samples.glob(f"[0-9][0-9]-{'[0-9]' * 10}.png"))),
+        grids(run),
         *(_curve(curve, rows) for curve in CURVES),
         f"<h2>Configuration</h2><pre>{escape(run.config_path.read_text())}</pre>",
     ]
+    write_page(run.report_path, run.path.name, "".join(body))
+    return run.report_path
+
+
+def write_page(path: Path, title: str, body: str) -> None:
+    """Write an HTML page whole or not at all."""
     page = (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
-        f"<title>{escape(run.path.name)}</title><style>{STYLE}</style>{''.join(body)}</html>\n"
+        f"<title>{escape(title)}</title><style>{STYLE}</style>{body}</html>\n"
     )
-    partial = run.report_path.with_name(".report.html.partial")
+    partial = path.with_name(f".{path.name}.partial")
     partial.write_text(page)
-    partial.replace(run.report_path)
-    return run.report_path
+    partial.replace(path)
 
 
 def _summary(rows: Sequence[dict[str, Any]]) -> str:
@@ -121,13 +126,15 @@ def _summary(rows: Sequence[dict[str, Any]]) -> str:
     return f"<table>{cells}</table>"
 
 
-def _grids(paths: Sequence[Path]) -> str:
+def grids(run: Run) -> str:
+    """Sample grids of a run, spread over its time; nothing before the first."""
+    paths = sorted(run.samples.glob(f"[0-9][0-9]-{'[0-9]' * 10}.png"))
     if not paths:
         return ""
     count = min(GRIDS, len(paths))
     chosen = [paths[round(k * (len(paths) - 1) / max(1, count - 1))] for k in range(count)]
     figures = "".join(
-        f"<figure>{_image(p.read_bytes())}<figcaption>{_caption(p)}</figcaption></figure>"
+        f"<figure>{embed(p.read_bytes())}<figcaption>{_caption(p)}</figcaption></figure>"
         for p in chosen
     )
     return f'<h2>Samples, from the same latents every time</h2><div class="grids">{figures}</div>'
@@ -160,7 +167,7 @@ def _curve(curve: Curve, rows: Sequence[dict[str, Any]]) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return (
-        f"<h2>{escape(curve.title)}</h2><figure>{_image(buffer.getvalue())}"
+        f"<h2>{escape(curve.title)}</h2><figure>{embed(buffer.getvalue())}"
         f"<figcaption>{escape(curve.note)}</figcaption></figure>"
     )
 
@@ -172,5 +179,6 @@ def _images_of_run(rows: Sequence[dict[str, Any]]) -> list[int]:
     return [before[row["stage"]] + row["images"] for row in rows]
 
 
-def _image(png: bytes) -> str:
+def embed(png: bytes) -> str:
+    """A picture that the page brings along."""
     return f'<img alt="" src="data:image/png;base64,{base64.b64encode(png).decode()}">'

@@ -13,7 +13,8 @@ from torch import Tensor
 from training.losses import minimax_d
 from training.metrics.divergence import jensen_shannon_of_loss
 
-LEAST = 1e-6  # of a distance that is divided by: a batch may hold one picture many times
+LEAST = 1e-6  # of a distance that is divided by
+SAME = 1e-2  # of the mean distance: nearer real pictures are one that the batch holds twice
 
 
 def adversarial_signals(
@@ -60,7 +61,10 @@ def picture_signals(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
     distances = torch.cdist(torch.cat([a, b]), torch.cat([a, b]))
     distances.fill_diagonal_(torch.inf)
     n = len(a)
-    unit = distances[:n, :n].amin(1).mean().clamp_min(LEAST)
+    among_real = distances[:n, :n]
+    typical = among_real[among_real.isfinite()].mean()
+    others = among_real.masked_fill(among_real < SAME * typical, torch.inf).amin(1)
+    unit = others.nan_to_num(posinf=0.0).mean().clamp_min(LEAST)
     return {
         "diversity": spread[1] / spread[0].clamp_min(LEAST),
         "near_fake": distances[n:, n:].amin(1).mean() / unit,

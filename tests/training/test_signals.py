@@ -97,6 +97,11 @@ def test_copies_of_real_pictures_are_at_no_distance() -> None:
     assert signals["diversity"] == pytest.approx(1)
 
 
+def test_pictures_that_the_batch_holds_twice_are_one() -> None:
+    twice = spread(16).repeat(2, 1, 1, 1)
+    assert picture_signals(twice, spread(seed=1))["near_real"] == pytest.approx(1, abs=0.15)
+
+
 def test_a_batch_of_one_picture_many_times_is_finite() -> None:
     same = spread(1).expand(8, -1, -1, -1)
     assert all(value.isfinite() for value in picture_signals(same, spread(8)).values())
