@@ -64,7 +64,7 @@ CASES: dict[str, Case] = {
         "healthy", 16, game(CALM, CALM, objective="relativistic", r1=1.0, r2=1.0)
     ),
     "non-saturating, R1": Case("healthy", 16, game(CALM, CALM, r1=1.0)),
-    "hinge, R1": Case("healthy", 16, game(CALM, CALM, objective="hinge", r1=1.0)),
+    "hinge, R1": Case("healthy", 24, game(CALM, CALM, objective="hinge", r1=1.0)),
     "convolutions, spectral norm": Case(
         "healthy",
         12,

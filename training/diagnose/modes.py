@@ -95,8 +95,10 @@ def missing_share(modes: list[Mode]) -> float:
 
 
 def tell_missing(modes: list[Mode]) -> str:
-    """The missing modes in words, those of one name together."""
-    every, missing = Counter(m.name for m in modes), Counter(m.name for m in modes if m.missing)
+    """The missing modes in words, the largest first, those of one name together."""
+    every = Counter(mode.name for mode in modes)
+    largest = sorted(modes, key=lambda mode: -mode.real_share)
+    missing = Counter(mode.name for mode in largest if mode.missing)
     return ", ".join(
         name if every[name] == 1 else f"{name} ({count} of {every[name]} kinds)"
         for name, count in missing.items()
