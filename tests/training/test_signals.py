@@ -74,7 +74,7 @@ def test_every_game_s_accuracy_is_taken_at_the_level_where_it_cannot_tell(
         surer = torch.full((len(images),), 0.8 if images is batch.x else 0.2)
         return -surer if system == "ebgan" else surer
 
-    recipe.logits = logits  # type: ignore[assignment, method-assign]
+    recipe.logits = logits  # type: ignore[assignment]
     signals = recipe.signals(batch)
     assert signals["accuracy_real"] == signals["accuracy_fake"] == 1
 

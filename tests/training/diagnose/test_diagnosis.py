@@ -147,7 +147,7 @@ def test_a_run_that_diverged_after_a_checkpoint_is_looked_at(npz: Path, tmp_path
 
 
 def test_changed_data_is_refused(npz: Path, tmp_path: Path) -> None:
-    source = shutil.copy(npz, tmp_path / "own.npz")
+    source = Path(shutil.copy(npz, tmp_path / "own.npz"))
     train(tiny_config(source), tmp_path / "r", Silent(), never)
     write_npz(source, seed=7)
     with pytest.raises(CheckpointError, match="is not the data that"):
