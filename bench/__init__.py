@@ -13,11 +13,11 @@ machine and from which commit it was made. Ctrl-C keeps what was measured so far
     python -m bench.diagnosis            does a diagnosis name what a run was made to fail of?
     python -m bench.cuda                 does a GPU do what was written for it?
 
-``reality.py`` and ``scoring.py`` are the protocol of ``quality``, ``plain_loop.py`` the baseline
-of ``training``, ``failing.py`` the cases of ``diagnosis``. ``service`` is a table of contenders
-(``servers.py``, ``rivals.py``, ``in_process.py``) under loads (``loads.py``, by ``wrk.py`` and ``h2load.py``) on models
-(``random_models.py``), taken in turn (``rounds.py``) and judged (``verdicts.py``); the other
-servers' programs are in ``peers/``, and run in environments of their own (``environments.py``).
-``soak`` is all that begins so: what is served, asked, done to it and seen of it, and what must then
-hold. Published figures are in RESULTS.md.
+``reality.py`` and ``scoring.py`` are the protocol of ``quality``, ``plain_loop.py`` the baseline of
+``training``, ``failing.py`` the cases of ``diagnosis``. ``service`` is a table of contenders
+(``servers.py``, ``rivals.py``, ``in_process.py``) under loads (``loads.py``, by ``wrk.py`` and
+``h2load.py``) on models (``random_models.py``), taken in turn (``rounds.py``) and judged
+(``verdicts.py``); the other servers' programs are in ``peers/``, and run in environments of their
+own (``environments.py``). ``soak`` is all that begins so: what is served, asked, done to it and
+seen of it, and what must then hold. Published figures are in RESULTS.md.
 """
