@@ -13,13 +13,13 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from export.dimension import resolve_shape
 from export.manifest import Graph, Image, Latent, Manifest, Quality, VectorOutput
-from export.reality import Labelled, Reality, balanced
+from export.reality import Labelled, Reality, balanced, spread
 from export.rows import Run, chosen_rows
 from training.data.dataset import Images
 from training.data.progress import Progress, silent
 from training.metrics.reconstruction import psnr_db
 
-FITTED = 10_000  # images that PCA is fitted on
+FITTED = 25_000_000  # pixels that PCA is fitted on: all but the largest data
 SCORE_NUMBERS = 32  # of PCA beside a score
 CHUNK = 100
 
@@ -80,7 +80,7 @@ def reconstruction(
     made = np.concatenate(found)
     numbers = math.prod(resolve_shape(code.shape, *images.shape[1:3]))
     error = float(np.square((made.astype(np.float64) - images) / 255).mean())
-    known = balanced(reality.learnt, FITTED)
+    known = fitted_on(reality.learnt)
     linear = pca_errors(known, reality.test, numbers)
     optimum = None if linear is None else float(linear.mean())
     protocol = (
@@ -93,12 +93,18 @@ def reconstruction(
     yield Quality(metric="PSNR, dB", value=psnr_db(made, images), reference=reference, **counts)
 
 
+def fitted_on(learnt: Labelled) -> Labelled:
+    """Training images for PCA, evenly from all of them where they are too many."""
+    pixels = int(np.prod(learnt.images.shape[1:]))
+    return spread(learnt, min(len(learnt), max(FITTED // pixels, 1_000)))
+
+
 def pca_errors(known: Labelled, asked: Labelled, numbers: int) -> Floats | None:
     """The squared error of each picture asked, by PCA of the known; None with too few of these."""
     pixels = [part.images.reshape(len(part), -1) / 255 for part in (known, asked)]
     if numbers > min(pixels[0].shape):
         return None
-    axes = PCA(numbers, svd_solver="full").fit(pixels[0])
+    axes = PCA(numbers, svd_solver="covariance_eigh").fit(pixels[0])
     made = axes.inverse_transform(axes.transform(pixels[1]))
     errors: Floats = np.square(made - pixels[1]).mean(axis=1)
     return errors
@@ -130,7 +136,7 @@ def separation(
     if unusual is None:
         return
     strange = scores(unusual)
-    fitted = balanced(reality.learnt, FITTED)
+    fitted = fitted_on(reality.learnt)
     linear = [pca_errors(fitted, part, SCORE_NUMBERS) for part in (reality.test, unusual)]
     plain = [errors for errors in linear if errors is not None]
     protocol = (

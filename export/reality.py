@@ -156,7 +156,7 @@ def balanced(data: Labelled, count: int) -> Labelled:
 
 
 def spread(data: Labelled, count: int) -> Labelled:
-    """Some of a set that is sorted by class, evenly: every class keeps its share."""
+    """Some of a set, evenly: where it is sorted, every class keeps its share."""
     return data.take(np.arange(count) * len(data) // count)
 
 

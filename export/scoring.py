@@ -198,7 +198,7 @@ def _diversities(
 
 def binned(compared: Compared, reality: Reality, progress: Progress = silent) -> Iterator[Quality]:
     """NDB and JSD in bins of the training images; none where these are too few."""
-    known = balanced(reality.learnt, SAMPLES)
+    known = spread(reality.learnt, min(SAMPLES, len(reality.learnt)))
     bins = min(BINS, len(known) // 20)
     if bins < 2:
         return
