@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.training.group import ACCUMULATED, CASES, short, slopes, walk
 from tests.training.tiny import Silent, after, never, newest, same, stats, tiny_config, write_npz
 from training import processes
-from training.errors import ConfigError
+from training.errors import ConfigError, ProcessLost
 from training.launch import together
 from training.recipes import SYSTEMS
 from training.train import resume, train
@@ -136,6 +137,24 @@ def test_another_number_than_torchrun_started_is_refused(monkeypatch: pytest.Mon
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match="leave --processes 3 out"), together(3):
+        pass
+
+
+def test_who_does_not_find_the_others_says_where_it_looked(monkeypatch: pytest.MonkeyPatch) -> None:
+    where = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
+    which = {"RANK": "1", "LOCAL_RANK": "1", "GROUP_RANK": "0"}
+    count = {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    for name, value in (where | which | count).items():
+        monkeypatch.setenv(name, value)
+
+    def launch(fabric: Fabric) -> None:
+        raise RuntimeError("timed out")
+
+    monkeypatch.setattr(Fabric, "launch", launch)
+    with (
+        pytest.raises(ProcessLost, match=r"process 1 of 2 .* at 10\.0\.0\.1:29500"),
+        together(None),
+    ):
         pass
 
 
