@@ -11,8 +11,7 @@ STEPS = 33  # quantiles of the energies known: a share is read between two of th
 
 
 class Scored(nn.Module):
-    """Pictures to their energy, to the share of the images learnt from that have a lower one, and
-    to their error pixel by pixel.
+    """Pictures to an energy, the share of the known images with a lower one, and an error map.
 
     Args:
         autoencoder: gives the pictures made again, and their codes.
