@@ -1,11 +1,11 @@
-"""Does the energy of an EBGAN tell unusual pictures? One digit is normal, nine are anomalous.
+"""Does the energy of an EBGAN tell unusual pictures?
 
-``python -m bench.anomaly`` trains the preset on the training images of one digit after the other,
-and asks how well the energy separates that digit's test images from those of all the others. PCA
-with as many numbers as the preset's code stands beside it, fitted on the same images in the same
-run: by its squared error, which is the baseline, and by the preset's own energy, which says how
-much of a gain is the energy's and how much the network's. The exit status is 1 when the mean over
-the digits does not beat the baseline.
+``python -m bench.anomaly PROTOCOL`` asks it in one of four ways (``anomaly_trials.py``). In each
+trial the preset learns from normal pictures, and its energy is asked to separate other normal ones
+from anomalous ones. Beside it, on the same pictures in the same run: the same autoencoder without
+its adversary, which says what the game adds; and PCA with as many numbers as the preset's code, by
+its squared error, which is the baseline, and by the preset's own energy, which says how much of a
+gain is the energy's. The exit status is 1 when the mean does not beat the baseline.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from rich.table import Table
 from sklearn.decomposition import PCA
-from sklearn.metrics import roc_auc_score
 
+from bench.anomaly_trials import PROTOCOLS, Protocol, Trial
 from bench.command import BenchError, console, run
 from bench.progress import shown
 from bench.result import Result
-from training import data
 from training.config import RunConfig, load_preset
 from training.data.batches import Batches, to_batch
 from training.data.dataset import Dataset
@@ -46,18 +45,10 @@ Scores = NDArray[np.float64]
 Energy = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def of_class(images: Dataset, label: int) -> Dataset:
-    """The images of one class alone."""
-    assert images.labels is not None
-    return Dataset(
-        name=f"{images.name}, {images.classes[label]}",
-        licence=images.licence,
-        attribution=images.attribution,
-        classes=(),
-        images=images.images[images.labels == label],
-        labels=None,
-        fingerprint="",
-    )
+def without_adversary(config: RunConfig) -> RunConfig:
+    """The same preset, whose autoencoder learns alone to the end."""
+    alone = config.recipe.model_copy(update={"pretrain_kimg": config.schedule.kimg})
+    return config.model_copy(update={"recipe": alone})
 
 
 @flushed_denormals()
@@ -97,84 +88,103 @@ def residuals(normal: Dataset, pictures: Dataset, numbers: int, energy: Energy) 
 
 
 def measure(
-    config: RunConfig, known: Dataset, asked: Dataset, digits: list[int], seeds: list[int]
+    config: RunConfig, protocol: Protocol, trials: Iterator[Trial], seeds: list[int]
 ) -> Iterator[dict[str, Any]]:
-    """A row per normal digit: the AUROC of each seed, and of the two baselines."""
+    """A row per question: the figure of each seed, with and without adversary, and of PCA."""
     recipe: Any = config.recipe
-    for digit in digits:
-        normal = of_class(known, digit)
-        anomalous = asked.labels != digit
-
-        def auroc(scores: Scores, anomalous: Any = anomalous) -> float:  # noqa: ANN401
-            return float(roc_auc_score(anomalous, scores))
-
-        squared, own = (
-            auroc(residuals(normal, asked, recipe.code, ENERGIES[name]))
-            for name in ("l2", recipe.energy)
+    for trial in trials:
+        with_it, alone = (
+            [learnt(chosen, trial.normal, seed) for seed in seeds]
+            for chosen in (config, without_adversary(config))
         )
-        found = [auroc(energies(learnt(config, normal, seed), asked)) for seed in seeds]
-        yield {
-            "normal": known.classes[digit],
-            "images": len(normal),
-            "ebgan": found,
-            "pca": squared,
-            "pca_own_energy": own,
-        }
+        for name, question in trial.questions.items():
+
+            def figure(scores: Scores, anomalous: Any = question.anomalous) -> float:  # noqa: ANN401
+                return float(protocol.score(anomalous, scores))
+
+            squared, own = (
+                figure(residuals(trial.normal, question.asked, recipe.code, ENERGIES[energy]))
+                for energy in ("l2", recipe.energy)
+            )
+            yield {
+                "question": name,
+                "images": len(trial.normal),
+                "asked": len(question.asked),
+                "ebgan": [figure(energies(pair, question.asked)) for pair in with_it],
+                "alone": [figure(energies(pair, question.asked)) for pair in alone],
+                "pca": squared,
+                "pca_own_energy": own,
+            }
 
 
-def table(rows: list[dict[str, Any]], numbers: int, energy: str) -> Table:
-    """A row per digit and their mean; what loses to the baseline stays in it."""
-    names = ("normal", "EBGAN", "worst seed", "best seed", f"PCA-{numbers}")
-    shown_table = Table(title="AUROC, one class normal", title_justify="left")
-    for name in (*names, f"PCA-{numbers}, {energy}", ""):
-        shown_table.add_column(name, justify="right")
+def table(rows: list[dict[str, Any]], protocol: Protocol, numbers: int, energy: str) -> Table:
+    """A row per question and their mean; what loses to the baseline stays in it."""
+    names = ("", "EBGAN", "worst seed", "best seed", "no adversary")
+    drawn = Table(title=f"{protocol.metric}: {protocol.about}", title_justify="left")
+    for name in (*names, f"PCA-{numbers}", f"PCA-{numbers}, {energy}", "", *protocol.published):
+        drawn.add_column(name, justify="right")
     for row in rows:
-        shown_table.add_row(*_cells(row["normal"], row["ebgan"], row["pca"], row["pca_own_energy"]))
-    seeds = [statistics.mean(run) for run in zip(*(row["ebgan"] for row in rows), strict=True)]
-    means = [statistics.mean(row[name] for row in rows) for name in ("pca", "pca_own_energy")]
-    shown_table.add_section()
-    shown_table.add_row(*_cells("mean", seeds, *means))
-    return shown_table
+        theirs = (by_name.get(row["question"], "") for by_name in protocol.published.values())
+        drawn.add_row(*_cells(row), *theirs)
+    seeds = {
+        who: [statistics.mean(run) for run in zip(*(row[who] for row in rows), strict=True)]
+        for who in ("ebgan", "alone")
+    }
+    means = {who: statistics.mean(row[who] for row in rows) for who in ("pca", "pca_own_energy")}
+    drawn.add_section()
+    drawn.add_row(*_cells({"question": "mean", **seeds, **means}))
+    return drawn
 
 
-def _cells(name: str, found: list[float], pca: float, own: float) -> list[str]:
+def _cells(row: dict[str, Any]) -> list[str]:
+    found, alone = row["ebgan"], statistics.mean(row["alone"])
     mean = statistics.mean(found)
-    numbers = (mean, min(found), max(found), pca, own)
-    return [name, *(f"{number:.4f}" for number in numbers), "wins" if mean > pca else "LOSES"]
+    numbers = (mean, min(found), max(found), alone, row["pca"], row["pca_own_energy"])
+    verdict = "wins" if mean > row["pca"] else "LOSES"
+    return [row["question"], *(f"{number:.4f}" for number in numbers), verdict]
 
 
 def main(
+    protocol: Annotated[
+        str, typer.Argument(help=f"One of {', '.join(PROTOCOLS)}.", metavar="PROTOCOL")
+    ] = "one-class",
     source: Annotated[
         str, typer.Option("--data", help="A data set with classes and a test split.")
     ] = "mnist-5k",
     preset: Annotated[str, typer.Option(help="Of the system ebgan.")] = PRESET,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each digit.")] = 3,
-    digits: Annotated[str, typer.Option(help="Those that are normal in turn.")] = "0123456789",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each trial.")] = 3,
+    classes: Annotated[str, typer.Option(help="By index, those whose turn comes.")] = "0123456789",
     settings: Annotated[list[str] | None, typer.Option("--set", help="As in training.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
 ) -> None:
-    """Train on each digit alone and separate it from the others."""
+    """Learn what is normal, and tell what is not."""
     config = load_preset(preset, settings or [])
     recipe: Any = config.recipe
     if recipe.system != "ebgan" or not recipe.code:
         raise BenchError(
             f"{preset} must be of the system ebgan, and have a code: PCA gets its size"
         )
-    known, asked = (
-        data.load(source, split=part, size=config.data.size) for part in ("train", "test")
+    if protocol not in PROTOCOLS:
+        raise BenchError(f"there is no protocol {protocol!r}; there are: {', '.join(PROTOCOLS)}")
+    asked = PROTOCOLS[protocol]
+    trials = asked.trials(source, config.data.size, [int(label) for label in classes])
+    result = Result(
+        "anomaly",
+        protocol=protocol,
+        data=source,
+        preset=config.model_dump(mode="json"),
+        seeds=seeds,
     )
-    chosen = [int(digit) for digit in digits]
-    result = Result("anomaly", data=source, preset=config.model_dump(mode="json"), seeds=seeds)
     rows: list[dict[str, Any]] = []
     with shown() as progress:
-        for row in measure(config, known, asked, chosen, list(range(seeds))):
+        for row in measure(config, asked, trials, list(range(seeds))):
             rows.append(row)
-            progress("digits", len(rows), len(chosen))
+            progress(row["question"], 1, 1)
             result.update(figures=rows)
             result.write(json)
     result.update(complete=True)
     result.write(json)
-    console().print(table(rows, recipe.code, recipe.energy))
+    console().print(table(rows, asked, recipe.code, recipe.energy))
     found, baseline = (np.mean([row[name] for row in rows]) for name in ("ebgan", "pca"))
     if found <= baseline:
         raise typer.Exit(1)

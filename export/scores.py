@@ -11,7 +11,7 @@ STEPS = 33  # quantiles of the energies known: a share is read between two of th
 
 
 class Scored(nn.Module):
-    """Pictures to their energy, and to the share of the images learnt from that have a lower one.
+    """Pictures to an energy, the share of the known images with a lower one, and an error map.
 
     Args:
         autoencoder: gives the pictures made again, and their codes.
@@ -33,9 +33,12 @@ class Scored(nn.Module):
         self.register_buffer("low", steps[:-1])
         self.register_buffer("width", steps.diff().clamp_min(least))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The energy [N], and the share [N] in [0, 1]."""
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The energy [N], the share [N] in [0, 1], and where the picture is not made again.
+
+        That is an error for each pixel, [N, H, W] in [0, 1]: 1 is black for white, in all channels.
+        """
         made, _ = self.autoencoder(images)
         energy = self.distance(images, made)
         passed = ((energy[:, None] - self.low) / self.width).clamp(0, 1)
-        return energy, passed.mean(1)
+        return energy, passed.mean(1), (images - made).abs().mean(1) / 2

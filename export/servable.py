@@ -274,10 +274,11 @@ def _from_latent_and_scores(run: LoadedRun) -> Offer:
     drawn, recipe = _from_latent(run), cast(Any, run.recipe)
     known = recipe.energies[-max(1, run.images_seen) :]  # those before are not of images
     channels = cast(ImageOutput, drawn.graphs["generator"].outputs[0]).channels
+    pixels = VectorOutput(name="error", shape=(run.config.data.size, run.config.data.size))
     energy = Servable(
         Scored(recipe.discriminator, recipe.energy, known),
         [Image(name="image", channels=channels)],
-        [ScoreOutput(name="energy"), ScoreOutput(name="share_below")],
+        [ScoreOutput(name="energy"), ScoreOutput(name="share_below"), pixels],
     )
     graphs, tasks = {**drawn.graphs, "energy": energy}, {**drawn.tasks, "score": "energy"}
     return Offer(graphs, tasks, drawn.size)

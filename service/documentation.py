@@ -111,20 +111,22 @@ def _pictures(*containers: str) -> Responses:
         content["application/json"] = {"schema": reference(GenerateReply)}
     else:
         del content["application/x-npy"]
-    headers = {
-        name: {"description": text, "schema": {"type": "string"}}
-        for name, text in _PICTURE_HEADERS.items()
-    }
+    headers = {name: _header(text) for name, text in _PICTURE_HEADERS.items()}
     found = {"description": "The pictures.", "content": content, "headers": headers}
     return {200: found, 304: {"description": "The pictures that If-None-Match names."}}
 
 
-def _numbers(schema: type[BaseModel], *files: str) -> Responses:
+def _header(text: str) -> dict[str, Any]:
+    return {"description": text, "schema": {"type": "string"}}
+
+
+def _numbers(schema: type[BaseModel], *files: str, **headers: str) -> Responses:
     """The replies that say something of a picture, as JSON or as a file."""
     found = _pictures(*files)
     json_content = {"application/json": {"schema": reference(schema)}}
     found[200]["content"] = json_content | {kind: BINARY for kind in files}
     found[200]["description"] = "What the model says of the picture."
+    found[200]["headers"] |= {name: _header(text) for name, text in headers.items()}
     found[304]["description"] = "The answer that If-None-Match names."
     return found
 
@@ -224,7 +226,10 @@ _OPERATIONS: dict[str, dict[str, Any]] = {
         "summary": "Tell the score of a picture",
         "tags": ["pictures"],
         "openapi_extra": _upload(ReadRequest, {"image": PIXEL}),
-        "responses": _numbers(ScoreReply) | refusals(UnknownModel, InvalidInput, *_READING, *_BUSY),
+        "responses": _numbers(
+            ScoreReply, MEDIA_TYPES["npy"], **{"Ganymede-Scores": "beside an array: all, by name"}
+        )
+        | refusals(UnknownModel, InvalidInput, *_READING, *_BUSY),
     },
     "list_models": {
         "summary": "List the models",

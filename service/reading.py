@@ -63,7 +63,7 @@ async def read(
     config: ServiceConfig,
     progress: Progress,
 ) -> Reply:
-    """Answer a picture with its vector or its score.
+    """Answer a picture with its vector or its score; or, as an array, with the score's map.
 
     Raises:
         As ``translate`` does.
@@ -95,9 +95,11 @@ async def _answer(
     answer = await model.infer(task, rows, timeout_s=left_s, priority=priority)
     progress.phases_s |= {"queue": answer.queued_s, "run": answer.ran_s}
     encode_start = perf_counter()
-    numbers = _numbers(task, graph, answer)
+    kind = "vector" if form.container == "npy" else ANSWERS[task]
+    numbers = _numbers(kind, graph, answer)
     if form.container == "npy":
         body = npy(numbers)
+        headers |= _told(_scores(graph, answer))
     else:
         body = _document(task, graph, facts, numbers, answer)
     progress.phases_s["encode"] = perf_counter() - encode_start
@@ -160,9 +162,8 @@ def _expected(
     return Expected(graph, *fitting.outer, min(count or 1, config.max_images))
 
 
-def _numbers(task: Reading, graph: Graph, answer: Answer) -> Floats:
+def _numbers(kind: str, graph: Graph, answer: Answer) -> Floats:
     """The vector [*shape], or the score []."""
-    kind = ANSWERS[task]
     output = next(output for output in graph.outputs if output.kind == kind)
     numbers: Floats = answer.rows[output.name][0]
     if not np.isfinite(numbers).all():
@@ -183,7 +184,16 @@ def _document(task: Reading, graph: Graph, facts: Facts, numbers: Floats, answer
     if task == "encode":
         reply = EncodeReply(**said, shape=list(numbers.shape), vector=numbers.tolist())
     else:
-        names = [output.name for output in graph.outputs if output.kind == "score"]
-        scores = {name: float(answer.rows[name][0]) for name in names}
-        reply = ScoreReply(**said, score=float(numbers), scores=scores)
+        reply = ScoreReply(**said, score=float(numbers), scores=_scores(graph, answer))
     return reply.model_dump_json().encode()
+
+
+def _scores(graph: Graph, answer: Answer) -> dict[str, float]:
+    names = [output.name for output in graph.outputs if output.kind == "score"]
+    return {name: float(answer.rows[name][0]) for name in names}
+
+
+def _told(scores: dict[str, float]) -> dict[str, str]:
+    """Scores as a header, beside an array that has no place for them."""
+    told = ", ".join(f"{name}={value:.6g}" for name, value in scores.items())
+    return {"Ganymede-Scores": told} if scores else {}

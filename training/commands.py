@@ -11,6 +11,8 @@ from rich.console import Console
 from training.config import load_config, load_preset, preset_names
 from training.errors import ConfigError
 from training.estimate import estimate as measure
+from training.launch import together
+from training.processes import leads
 from training.progress import ProgressBar
 from training.run import Run, new_run_path
 from training.stopping import Stop, parse_duration
@@ -22,6 +24,11 @@ Setting = Annotated[
 ]
 Budget = Annotated[str | None, typer.Option(help="Stop cleanly after this long: 90s, 10m, 1.5h.")]
 
+Processes = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processes that share each batch, here; several machines: torchrun."),
+]
+
 
 def train(
     preset: Annotated[
@@ -32,25 +39,31 @@ def train(
         Path | None, typer.Option(help="The run folder; by default the next in runs/.")
     ] = None,
     time_budget: Budget = None,
+    processes: Processes = None,
 ) -> None:
     """Train a preset; the run folder's path is the one line on standard output."""
     if preset is None:
         raise ConfigError("say which preset to train; there are: " + ", ".join(preset_names()))
     config = load_preset(preset, settings or ())
     path = out or new_run_path(config.preset, Path("runs"))
-    with Stop(parse_duration(time_budget)) as stop, ProgressBar(path.name) as bar:
-        finished = train_run(config, path, bar, stop)
-    _tell(path, finished, stop)
+    budget_s = parse_duration(time_budget)
+    with together(processes):
+        with Stop(budget_s) as stop, ProgressBar(path.name) as bar:
+            finished = train_run(config, path, bar, stop)
+        _tell(path, finished, stop)
 
 
 def resume(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     time_budget: Budget = None,
+    processes: Processes = None,
 ) -> None:
     """Go on with a run from its newest checkpoint."""
-    with Stop(parse_duration(time_budget)) as stop, ProgressBar(run.name) as bar:
-        finished = resume_run(run, bar, stop)
-    _tell(run, finished, stop)
+    budget_s = parse_duration(time_budget)
+    with together(processes):
+        with Stop(budget_s) as stop, ProgressBar(run.name) as bar:
+            finished = resume_run(run, bar, stop)
+        _tell(run, finished, stop)
 
 
 def estimate(
@@ -75,10 +88,13 @@ def estimate(
 
 
 def _tell(path: Path, finished: bool, stop: Stop) -> None:
+    if not leads():
+        return
     if finished:
         told = f"Done: {path}/report.html. Next: ganymede export {path} --name NAME"
     else:
-        told = f"Stopped and saved, because {stop.reason}. Go on with: ganymede resume {path}"
+        why = stop.reason or "another of its processes was told to stop"
+        told = f"Stopped and saved, because {why}. Go on with: ganymede resume {path}"
     typer.echo(told, err=True)
     typer.echo(path)
     if not finished:

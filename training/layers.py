@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from training.errors import ConfigError
+from training.processes import whole
 
 Norm = Literal["spectral", "batch", "none"]
 
@@ -107,7 +108,7 @@ class MinibatchDiscrimination(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """[N, A] -> [N, A + B]."""
         projected = self.project(features).float().unflatten(1, (-1, self.dims))
-        distances = (projected[:, None] - projected[None]).abs().sum(3)  # [N, N, B]
+        distances = (projected[:, None] - whole(projected)[None]).abs().sum(3)  # [N, N, B]
         return torch.cat([features.float(), torch.exp(-distances).sum(1)], 1)
 
 
@@ -120,7 +121,7 @@ class MinibatchDeviation(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """[N, A] -> [N, A + 1]."""
         features = features.float()
-        variance = features.var(0, unbiased=False)
+        variance = whole(features).var(0, unbiased=False)
         deviation = (variance + 1e-8).sqrt().mean()  # a feature that never varies has a slope too
         return torch.cat([features, deviation.expand(len(features), 1)], 1)
 
@@ -136,6 +137,6 @@ def pack(images: Tensor, together: int) -> Tensor:
     if len(images) % together:
         raise ConfigError(
             f"{len(images)} images cannot be packed {together} at a time: choose schedule.batch "
-            f"(divided by schedule.accumulate) as a multiple of recipe.packing"
+            f"(divided by schedule.accumulate and the processes) as a multiple of recipe.packing"
         )
     return images.reshape(len(images) // together, -1, *images.shape[2:])

@@ -8,6 +8,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from training.processes import leads
 from training.trainer import Tick
 
 LINES = 10  # a stage, where there is no terminal
@@ -28,7 +29,7 @@ class ProgressBar:
             TextColumn("{task.fields[state]}", markup=False),
             TimeRemainingColumn(),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=not (self.console.is_terminal and leads()),
         )
 
     def __enter__(self) -> ProgressBar:

@@ -19,17 +19,18 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-from training import data
+from training import data, processes
 from training.checkpoint import State, checkpoints, load_checkpoint, save_checkpoint
-from training.config import RunConfig, load_config
+from training.config import RunConfig, ScheduleConfig, load_config
 from training.data.batches import Batches
 from training.data.dataset import Dataset
 from training.data.progress import progress_bars
 from training.ema import EMA
-from training.errors import CheckpointError, Diverged
+from training.errors import CheckpointError, ConfigError, Diverged
 from training.grid import save_png, sheet
+from training.launch import fabric as launched
 from training.layers import to_uint8
-from training.precision import FABRIC_NAMES, flushed_denormals, resolve
+from training.precision import flushed_denormals, resolve
 from training.recipe import Recipe
 from training.recipes import SYSTEMS
 from training.report import write_report
@@ -54,17 +55,21 @@ class Watcher(Protocol):
 def train(config: RunConfig, path: Path, watcher: Watcher, stop: Callable[[], bool]) -> bool:
     """Start a run in a new folder; True when it went to its end.
 
+    Of several processes each computes its share, and the first alone writes.
+
     Raises:
-        RunExists, DataError, ConfigError, Diverged.
+        RunExists, DataError, ConfigError, Diverged, ProcessLost.
     """
+    _refuse_uneven(config.schedule)
     torch.manual_seed(config.schedule.seed)
     images = load_data(config)
     recipes = stages(config, images)
-    run = Run.create(path)
-    run.write_dataset(images)
     source = data.absolute(config.data.source)  # resumed from any folder
     config = config.model_copy(update={"data": config.data.model_copy(update={"source": source})})
-    run.write_config(config)
+    run = Run.create(path) if processes.leads() else Run(path)
+    if processes.leads():
+        run.write_dataset(images)
+        run.write_config(config)
     return _go(run, config, images, recipes, watcher, stop)
 
 
@@ -75,9 +80,11 @@ def resume(path: Path, watcher: Watcher, stop: Callable[[], bool]) -> bool:
         CheckpointError: not a run, or its data has changed.
         DataError: its data is gone.
         Diverged: a loss is not finite.
+        ProcessLost: another process of the run has ended.
     """
     run = Run.open(path)
     config = load_config(run.config_path)
+    _refuse_uneven(config.schedule)
     torch.manual_seed(config.schedule.seed)
     images = load_data(config)
     recorded = run.dataset()["fingerprint"]
@@ -87,6 +94,16 @@ def resume(path: Path, watcher: Watcher, stop: Callable[[], bool]) -> bool:
             f"{images.fingerprint[:12]}, not {recorded[:12]}; put the images back, or train anew"
         )
     return _go(run, config, images, stages(config, images), watcher, stop)
+
+
+def _refuse_uneven(schedule: ScheduleConfig) -> None:
+    """Raise ConfigError unless each process gets as many rows of a batch."""
+    rows, count = schedule.batch // schedule.accumulate, processes.count()
+    if rows % count:
+        raise ConfigError(
+            f"{rows} images at a time (schedule.batch divided by schedule.accumulate) are not "
+            f"{count} equal shares: choose schedule.batch or the number of processes to fit"
+        )
 
 
 def load_data(config: RunConfig) -> Dataset:
@@ -127,6 +144,10 @@ def _go(
     schedule = config.schedule
     batches = Batches(images, schedule.batch, schedule.seed, fabric.device)
     run.diverged_path.unlink(missing_ok=True)
+
+    def anybody() -> bool:
+        return processes.any_of(stop())
+
     try:
         for index, recipe in enumerate(itertools.chain([first], recipes)):
             state = begin(recipe, schedule.ema_kimg, index, fabric.device)
@@ -134,9 +155,10 @@ def _go(
             if found:
                 load_checkpoint(found[-1], state)
             if state.images < schedule.images:
-                run.rewind(index, state.images)
-                watcher.begin(index, state.images, schedule.images)
-                _stage(run, config, state, batches, fabric, watcher, stop)
+                if processes.leads():
+                    run.rewind(index, state.images)
+                    watcher.begin(index, state.images, schedule.images)
+                _stage(run, config, state, batches, fabric, watcher, anybody)
             if state.images < schedule.images:
                 return False
     except Diverged as error:
@@ -145,7 +167,8 @@ def _go(
         run.diverged_path.write_text(f"{error}\n")
         raise Diverged(f"{error}; {told}") from error
     finally:  # also of a run that diverged: there its curves are worth most
-        write_report(run)
+        if processes.leads():
+            write_report(run)
     return True
 
 
@@ -154,15 +177,19 @@ def _settle(
 ) -> tuple[RunConfig, Fabric]:
     """Resolve device and precision once, and write the precision down."""
     schedule = config.schedule
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    trial = Batches(images, schedule.batch // schedule.accumulate, schedule.seed, device)
+    device = launched().device
+    rows = schedule.batch // schedule.accumulate // processes.count()
+    trial = Batches(images, rows, schedule.seed, device)
     recipe.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     precision = resolve(schedule.precision, recipe, trial)
+    if processes.any_of(precision == "float32"):
+        precision = "float32"
     config = config.model_copy(
         update={"schedule": schedule.model_copy(update={"precision": precision})}
     )
-    run.write_config(config)
-    return config, Fabric(accelerator=device, devices=1, precision=FABRIC_NAMES[precision])
+    if processes.leads():
+        run.write_config(config)
+    return config, launched(precision)
 
 
 def begin(recipe: Recipe, ema_kimg: float, stage: int, device: torch.device) -> State:
@@ -187,6 +214,8 @@ def _stage(
     kept = before = state.images
     then = time.perf_counter()
     for tick in fit(state, batches, schedule, fabric, stop):
+        if not processes.leads():
+            continue
         seconds, images = time.perf_counter() - then, tick.images - before
         _record(run, state.stage, tick, images, seconds)
         watcher.tick(tick, images / seconds)
@@ -194,7 +223,8 @@ def _stage(
             _keep(run, state, batches, schedule.seed)
             kept = tick.images
         before, then = tick.images, time.perf_counter()  # what was written is not training
-    _keep(run, state, batches, schedule.seed)
+    if processes.leads():
+        _keep(run, state, batches, schedule.seed)
 
 
 def _record(run: Run, stage: int, tick: Tick, images: int, seconds: float) -> None:

@@ -10,12 +10,13 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from training import processes
 from training.checkpoint import State
 from training.config import ScheduleConfig
-from training.data.batches import Source
+from training.data.batches import Source, split
 from training.errors import Diverged
 from training.log import Log
-from training.recipe import Adam, Batch, Phase, Sgd
+from training.recipe import Adam, Phase, Sgd
 
 
 @dataclass
@@ -117,24 +118,14 @@ def differentiate(
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
     for part in split(batches.batch(state.batches), schedule.accumulate):
-        with fabric.autocast():
-            terms = phase.loss(part, state.images)
+        with fabric.autocast(), processes.share(part) as own:
+            terms = phase.loss(own, state.images)
         total = torch.stack([term.float() for term in terms.values()]).sum()
         fabric.backward(total / schedule.accumulate)
         log.add(phase.name, terms)
+    processes.average(p.grad for p in phase.learns.parameters() if p.grad is not None)
     state.batches += 1
     log.rate[phase.name] = rate
-
-
-def split(batch: Batch, parts: int) -> list[Batch]:
-    """The batch in ``parts`` of nearly equal size."""
-    if parts == 1:
-        return [batch]
-    pieces = {name: value.chunk(parts) for name, value in vars(batch).items() if value is not None}
-    return [
-        Batch(**{name: chunks[k] for name, chunks in pieces.items()})
-        for k in range(len(pieces["x"]))
-    ]
 
 
 def measure(state: State, batches: Source) -> Tick:
@@ -143,6 +134,7 @@ def measure(state: State, batches: Source) -> Tick:
     Raises:
         Diverged: a loss, a gradient or a signal is not finite.
     """
+    processes.average([*state.log.sums.values(), *state.log.lost.values()])
     tick = Tick(state.images, state.log.means(), rate=dict(state.log.rate))
     refuse_divergence({name: tick.terms[name] for name in state.log.suspects()}, state.images)
     for phase in state.recipe.phases():

@@ -11,7 +11,7 @@ from fastapi import Request, Response
 
 from service.config import ServiceConfig
 from service.errors import UnknownModel
-from service.generate import PARSED_INLINE_BYTES, Conditions, generate
+from service.generate import PARSED_INLINE_BYTES, Conditions, generate, graph_for
 from service.making import Progress, aside
 from service.middleware import WhileWanted, header
 from service.model import Model
@@ -106,14 +106,19 @@ async def encode_image(request: Request) -> Reply:
 
 @routes.answer("/score", "POST")
 async def score_image(request: Request) -> Reply:
-    """Tell the score of a picture, sent as for ``/translate``."""
+    """Tell the score of a picture, sent as for ``/translate``.
+
+    Where a model also tells it pixel by pixel, an npy file is that map, and the header
+    ``Ganymede-Scores`` has the scores.
+    """
     return await _read(request, "score")
 
 
 async def _read(request: Request, task: Reading) -> Reply:
     upload = await _upload(request, ReadRequest)
-    form = negotiate_numbers(header(request.scope, b"accept"), array=task == "encode")
     model = _model(request, upload.request.model, upload.request.version)
+    array = any(output.kind == "vector" for output in graph_for(task, model.manifest).outputs)
+    form = negotiate_numbers(header(request.scope, b"accept"), array=array)
     conditions = _conditions(request, form)
     async with WhileWanted(request.receive):
         return await read(task, model, upload, conditions, *_surroundings(request))

@@ -152,14 +152,15 @@ def mean_distance(images: Tensor, made: Tensor) -> Tensor:
 def test_share_below_is_where_an_energy_stands_among_the_known_ones() -> None:
     scored = Scored(Halved(), mean_distance, torch.linspace(0, 0.4, 1000))
     x = torch.tensor([0.0, 0.2, 0.4, 0.8, 1.0]).reshape(5, 1, 1, 1).expand(5, 1, 2, 2)
-    energy, share = scored(x)
+    energy, share, error = scored(x)
     torch.testing.assert_close(energy, torch.tensor([0.0, 0.1, 0.2, 0.4, 0.5]))
     torch.testing.assert_close(share, torch.tensor([0.0, 0.25, 0.5, 1.0, 1.0]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(error, x[:, 0] / 4)  # half of a difference, as pixels span 2
 
 
 def test_equal_energies_are_no_cliff() -> None:
     scored = Scored(Halved(), mean_distance, torch.full((50,), 0.2))
-    _, share = scored(torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1))
+    _, share, _ = scored(torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1))
     assert share.tolist() == [0, 1]
 
 
@@ -171,7 +172,8 @@ def test_an_energy_based_pair_generates_and_scores(settings: dict[str, Any]) -> 
     assert offered.tasks == {"generate": "generator", "score": "energy"}
     scored = offered.graphs["energy"]
     assert scored.inputs == (Image(name="image", channels=SHAPE.channels),)
-    assert scored.names == ["energy", "share_below"]
+    assert scored.names == ["energy", "share_below", "error"]
+    assert scored.outputs[-1] == VectorOutput(name="error", shape=(16, 16))
     built = build(scored, offered.size, torchscript=True, progress=lambda step: None)
     assert built.findings.onnx is not None  # and nothing was refused
     assert len(scored.state_dict()) < len(recipe.state_dict())  # the generator is not in it

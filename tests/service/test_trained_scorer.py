@@ -88,6 +88,29 @@ async def test_the_first_score_is_the_answer_and_all_are_named(client: httpx.Asy
     assert found["score"] == found["scores"]["energy"]
 
 
+async def test_an_array_tells_where_a_picture_is_strange(client: httpx.AsyncClient) -> None:
+    picture = stripes(1, 4)[0]
+    picture[4:8, 4:8] = 255 - picture[4:8, 4:8]
+    stream = io.BytesIO()
+    Image.fromarray(picture[..., 0]).save(stream, "PNG")
+    reply = await client.post(
+        "/score",
+        content=stream.getvalue(),
+        headers={"Content-Type": "image/png", "Accept": "application/x-npy"},
+    )
+    assert reply.status_code == 200, reply.text
+    error = np.load(io.BytesIO(reply.content), allow_pickle=False)
+    assert error.shape == (SIDE, SIDE)
+    assert error.dtype == np.float32
+    assert 0 <= error.min() < error.max() <= 1
+    changed = np.zeros((SIDE, SIDE), bool)
+    changed[4:8, 4:8] = True
+    assert error[changed].mean() > 3 * error[~changed].mean()
+    said = await score(client, picture)
+    told = dict(part.split("=") for part in reply.headers["ganymede-scores"].split(", "))
+    assert {k: float(v) for k, v in told.items()} == pytest.approx(said["scores"], rel=1e-5)
+
+
 async def test_the_same_picture_has_the_same_score(client: httpx.AsyncClient) -> None:
     one, again = [await score(client, stripes(1, 3)[0]) for _ in range(2)]
     assert one["scores"] == again["scores"]

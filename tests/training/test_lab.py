@@ -15,7 +15,15 @@ from typer.testing import CliRunner
 import ganymede
 from training.data import load
 from training.errors import ConfigError
-from training.lab import modes, optimal_discriminator, plateau, stacked, two_modes, vanishing
+from training.lab import (
+    categories,
+    modes,
+    optimal_discriminator,
+    plateau,
+    stacked,
+    two_modes,
+    vanishing,
+)
 from training.lab.bilinear import RATE, conserved, play
 from training.lab.commands import lab
 from training.lab.experiments import EXPERIMENTS
@@ -24,6 +32,7 @@ from training.lab.mixtures import ring
 from training.lab.pairs import plane_gans, train_on
 from training.lab.stacked import Stacks
 from training.metrics.divergence import jensen_shannon, kullback_leibler
+from training.metrics.judge import Judge
 from training.recipes.gan import ObjectiveConfig
 
 LOG2 = math.log(2)
@@ -184,6 +193,58 @@ def test_a_stacked_pair_learns_and_is_sampled() -> None:
     pictures = stacked.samples(state, stacks, 7)
     assert pictures.shape == (7, 28, 28, 3)
     assert pictures.dtype == np.uint8
+
+
+def test_games_together_differ_in_how_d_sees_a_batch_alone() -> None:
+    alone, *others = (game.model_dump() for game in stacked.TOGETHER.values())
+    for game in others:
+        changed = {name for name in game if game[name] != alone[name]}
+        assert changed in ({"minibatch_kernels"}, {"minibatch_deviation"}, {"packing"})
+
+
+# Categories.
+
+
+def test_a_mixed_set_has_as_many_of_each_class() -> None:
+    three = categories.SETS["three: and trousers, bags"]
+    found = categories.mixed(three, "test", 60).images
+    real = load("fashion-mnist-subset", split="test")
+    assert real.labels is not None
+    for position, label in enumerate((7, 1, 8)):
+        known = {image.tobytes() for image in real.images[real.labels == label]}
+        mine = {image.tobytes() for image in found[position::3]}
+        assert len(mine) == 20
+        assert mine <= known
+
+
+def test_patches_are_all_there_in_their_range() -> None:
+    images = np.zeros((2, 28, 28, 1), np.uint8)
+    images[1] = 255
+    found = categories.patches(images)
+    assert found.shape == (2 * 8 * 8, 49)
+    assert set(found.mean(1)) == {-1, 1}
+
+
+def test_texture_is_told_from_shape() -> None:
+    """Halves that change places have nearly the same patches, and are other pictures."""
+    images = load("fashion-mnist-subset", split="test").images[:400]
+    real, other = np.asarray(images[::2]), np.asarray(images[1::2])
+    torch.manual_seed(0)
+    judge = Judge(28, 1, 20)
+    swapped = np.roll(other, 14, axis=2)
+    fair, torn = (categories.compared(judge, real, made) for made in (other, swapped))
+    assert torn["coverage"] < fair["coverage"] / 2
+    assert torn["patches"] < 0.1
+    assert categories.compared(judge, real, 255 - other)["patches"] > 0.5
+
+
+def test_a_pair_learns_a_set_and_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"base_channels": 4, "d_base_channels": 4}
+    monkeypatch.setattr(categories, "GAME", categories.GAME.model_copy(update=small))
+    known = categories.mixed(categories.SETS["one: sneakers"], "test", 64)
+    made = categories.learnt(known, 0, kimg=0.128)
+    assert made.shape == (categories.ASKED, 28, 28, 1)
+    assert made.dtype == np.uint8
 
 
 # The command.

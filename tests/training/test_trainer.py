@@ -17,14 +17,14 @@ from tests.training.tiny import after, never, tiny_batch, tiny_config, tiny_reci
 from training import trainer
 from training.checkpoint import State
 from training.config import ScheduleConfig
-from training.data.batches import Batches
+from training.data.batches import Batches, split
 from training.data.dataset import Dataset
 from training.errors import Diverged
 from training.log import Log
 from training.recipe import Adam, Batch, Phase, Recipe, Sgd, Terms
 from training.recipes import SYSTEMS
 from training.train import begin
-from training.trainer import build_optimizer, fit, iterate, split, step, watch
+from training.trainer import build_optimizer, fit, iterate, step, watch
 
 SCHEDULE = tiny_config("none").schedule
 CPU = torch.device("cpu")

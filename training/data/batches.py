@@ -90,3 +90,14 @@ def to_batch(
     x = pixels.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1)
     y = None if labels is None else torch.from_numpy(labels.astype(np.int64)).to(device)
     return Batch(x.contiguous(memory_format=torch.channels_last), y)
+
+
+def split(batch: Batch, parts: int) -> list[Batch]:
+    """The batch in ``parts`` of nearly equal size."""
+    if parts == 1:
+        return [batch]
+    pieces = {name: value.chunk(parts) for name, value in vars(batch).items() if value is not None}
+    return [
+        Batch(**{name: chunks[k] for name, chunks in pieces.items()})
+        for k in range(len(pieces["x"]))
+    ]

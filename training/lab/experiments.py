@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from training.lab import (
     bilinear,
+    categories,
     modes,
     optimal_discriminator,
     plateau,
@@ -62,6 +63,18 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
         ),
         "stacked-mnist": Experiment(
             stacked.experiment, "1,000 modes: three digits as colours", "half an hour", seeded=True
+        ),
+        "minibatch": Experiment(
+            stacked.minibatch,
+            "more modes where D sees several pictures at once",
+            "half an hour",
+            seeded=True,
+        ),
+        "dcgan-categories": Experiment(
+            categories.experiment,
+            "one category works, many do worse: texture comes first",
+            "minutes",
+            seeded=True,
         ),
     }
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from training import data
 from training.checkpoint import State
 from training.config import ScheduleConfig
-from training.data.batches import to_batch
+from training.data.batches import Source, to_batch
 from training.data.cache import cache_folder
 from training.data.dataset import Dataset
 from training.data.named import NAMED
@@ -42,6 +42,16 @@ GAMES: Mapping[str, dcgan.DCGANConfig] = MappingProxyType(
         "non-saturating": dcgan.DCGANConfig(**PAIR, d_norm="none"),
     }
 )
+# A discriminator that sees a batch as a whole, or several pictures at once.
+TOGETHER: Mapping[str, dcgan.DCGANConfig] = MappingProxyType(
+    {
+        "each alone": GAMES["non-saturating"],
+        "minibatch discrimination": dcgan.DCGANConfig(**PAIR, d_norm="none", minibatch_kernels=100),
+        "minibatch deviation": dcgan.DCGANConfig(**PAIR, d_norm="none", minibatch_deviation=True),
+        "packing 2": dcgan.DCGANConfig(**PAIR, d_norm="none", packing=2),
+    }
+)
+TOGETHER_KIMG = 150.0
 # Lin et al. 2018 (arXiv:1712.04086), tables 2 and 3; Huang et al. 2025 (arXiv:2501.05441).
 PUBLISHED = (
     ("DCGAN (as in VEEGAN's table)", "99.0", "3.40"),
@@ -73,19 +83,34 @@ class Stacks:
         return to_batch(self.pictures(self.size, k), None, self.device)
 
 
-def experiment(seeds: int, kimg: float = KIMG, games: tuple[str, ...] = tuple(GAMES)) -> Finding:
+def minibatch(
+    seeds: int,
+    kimg: float = TOGETHER_KIMG,
+    games: Mapping[str, dcgan.DCGANConfig] = TOGETHER,
+) -> Finding:
+    """The classic loss with each way of judging pictures together."""
+    return replace(
+        experiment(seeds, kimg, games),
+        claim="A discriminator that sees several pictures at once keeps more of 1,000 modes: 78.9 "
+        "of a DCGAN alone, 1000 packed by two (Lin et al. 2018, arXiv:1712.04086, table 2).",
+    )
+
+
+def experiment(
+    seeds: int, kimg: float = KIMG, games: Mapping[str, dcgan.DCGANConfig] = GAMES
+) -> Finding:
     """Every game, ``seeds`` times; on all of MNIST where it is, else on 5,000 of its digits."""
     source = "mnist" if NAMED["mnist"].files.here("mnist", "train", cache_folder()) else "mnist-5k"
     judge, accuracy = digit_judge(source)
     digits, cpu = data.load(source), torch.device("cpu")
     rows: list[Row] = []
     sheets: dict[str, Images] = {}
-    for game in games:
+    for game, config in games.items():
         found = []
         for seed in range(seeds):
             torch.manual_seed(seed)
             stacks = Stacks(digits, BATCH, seed, cpu)
-            images = samples(train_on(stacks, GAMES[game], kimg), stacks)
+            images = samples(train_on(stacks, config, kimg), stacks)
             sheets.setdefault(game, np.asarray(sheet(images[:SHOWN], 8)))
             found.append(modes_of_labels(stacked_labels(judge, images), 1_000))
         rows.append(_summary(f"ours: {game}", found))
@@ -135,10 +160,10 @@ def train_on(stacks: Stacks, config: dcgan.DCGANConfig, kimg: float) -> State:
 
 
 @torch.no_grad()
-def samples(state: State, stacks: Stacks, count: int = SAMPLES) -> Images:
+def samples(state: State, source: Source, count: int = SAMPLES) -> Images:
     """[count, H, W, 3] of the averaged generator, its batch-norm statistics estimated first."""
     recipe = state.recipe
-    state.ema.recalibrate(recipe.inputs(stacks.batch(k)) for k in range(40))
+    state.ema.recalibrate(recipe.inputs(source.batch(k)) for k in range(40))
 
     def parts(draw: Callable[[int], tuple[torch.Tensor, ...]]) -> Iterator[Images]:
         for start in range(0, count, CHUNK):

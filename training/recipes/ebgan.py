@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from training.layers import Norm, levels
 from training.losses import ENERGIES, Objective, energy_g, margin_d, pulling_away
+from training.processes import whole
 from training.recipe import MOST, Batch, Recipe, Shape, Terms
 from training.recipes import dcgan
 from training.recipes.gan import GAN, Generator
@@ -128,7 +129,7 @@ class EBGAN(GAN):
     @torch.no_grad()
     def d_terms(self, real_logits: Tensor, batch: Batch) -> Terms:
         """No term: the energies are remembered, for a score to be compared with."""
-        self.energies.copy_(torch.cat([self.energies, real_logits.detach()])[-REMEMBERED:])
+        self.energies.copy_(torch.cat([self.energies, whole(real_logits.detach())])[-REMEMBERED:])
         return {}
 
     def g_loss(self, batch: Batch, images: int) -> Terms:
@@ -138,7 +139,7 @@ class EBGAN(GAN):
         fake, code = self.judged(self.generator(*self.inputs(batch)))
         terms = {"adversarial": self.objective.g(fake, fake)}
         if self.config.pulling_away:
-            terms["pulling_away"] = self.config.pulling_away * pulling_away(code)
+            terms["pulling_away"] = self.config.pulling_away * pulling_away(whole(code.float()))
         return terms
 
     def signals(self, batch: Batch) -> dict[str, Tensor]:
