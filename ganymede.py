@@ -32,10 +32,16 @@ COMMANDS = {
     "train": Entry("training.commands", "train", "Train a preset.", "train"),
     "resume": Entry("training.commands", "resume", "Go on with a run.", "train"),
     "estimate": Entry("training.commands", "estimate", "How long a preset will take.", "train"),
+    "diagnose": Entry(
+        "training.diagnose.commands", "diagnose", "What became of a run, by name.", "train"
+    ),
     "lab": Entry("training.lab.commands", "lab", "Small experiments with known answers.", "train"),
     "data": Entry("training.data.commands", "app", "List and look at data sets.", "train"),
     "export": Entry(
         "export.commands", "export", "Bundle a run, a module or a graph.", "export,cpu"
+    ),
+    "evaluate": Entry(
+        "export.evaluate_command", "command", "Measure a run or a bundle.", "export,cpu"
     ),
     "models": Entry("export.commands", "models", "List, show and verify bundles.", "cpu"),
     "sample": Entry("export.commands", "sample", "Draw pictures from a run or bundle.", "cpu"),

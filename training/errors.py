@@ -9,6 +9,7 @@ The tree; each message says what to change, and the command line prints it witho
       x CheckpointError   nothing to resume from, or not a checkpoint of this recipe
       x Diverged          a loss is not finite; the last good checkpoint is kept
       x ProcessLost       another process of the same run has ended
+      x FeaturesMissing   a network to compare pictures with is not installed, or is another
 """
 
 from __future__ import annotations
@@ -40,3 +41,7 @@ class Diverged(TrainingError):
 
 class ProcessLost(TrainingError):
     """Another process of the same run has ended."""
+
+
+class FeaturesMissing(TrainingError):
+    """A network to compare pictures with is not installed, or is another than the known one."""

@@ -147,6 +147,8 @@ def _go(
     def anybody() -> bool:
         return processes.any_of(stop())
 
+    if processes.leads():
+        run.diverged_path.unlink(missing_ok=True)
     try:
         for index, recipe in enumerate(itertools.chain([first], recipes)):
             state = begin(recipe, schedule.ema_kimg, index, fabric.device)
@@ -163,6 +165,8 @@ def _go(
     except Diverged as error:
         kept = checkpoints(run.checkpoints)
         told = f"{kept[-1]} is from before" if kept else "there is no checkpoint from before"
+        if processes.leads():
+            run.diverged_path.write_text(f"{error}\n")
         raise Diverged(f"{error}; {told}") from error
     finally:  # also of a run that diverged: there its curves are worth most
         if processes.leads():
