@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bench import anomaly, coders
+from bench.anomaly_trials import PROTOCOLS
 from bench.baselines import gaussian_sampler
 from bench.lines import CODED, CONDITIONED, GENERATED, Job, Line
 from export.bundle import Bundle
@@ -25,7 +26,6 @@ from export.evaluate import Wanted, evaluate, extractors, measurable, opened
 from export.manifest import FixedSize, ImageOutput, Quality
 from export.reality import meet
 from export.scoring import SAMPLES, score_generator
-from training import data
 from training.config import RunConfig, load_preset
 from training.data.progress import Progress
 from training.lab import stacked
@@ -33,7 +33,9 @@ from training.lab.experiments import EXPERIMENTS
 from training.run import Run, load_run
 
 RUNS = {  # of an experiment, where the table wants less than all of it
-    "stacked-mnist": partial(stacked.experiment, games=("relativistic, R1 + R2",))
+    "stacked-mnist": partial(
+        stacked.experiment, games={name: stacked.GAMES[name] for name in ("relativistic, R1 + R2",)}
+    )
 }
 
 
@@ -152,17 +154,17 @@ def of_bound(name: str, job: Job, folder: Path, budget: Budget, progress: Progre
 def of_anomaly(name: str, job: Job, folder: Path, budget: Budget, progress: Progress) -> Measured:
     """One digit normal, nine anomalous, by ``bench.anomaly``; minutes of all trainings."""
     config: RunConfig = load_preset(name, budget.settings)
-    source, size = config.data.source, config.data.size
-    known, asked = (data.load(source, split=part, size=size) for part in ("train", "test"))
-    seeds = list(range(max(job.seeds, budget.seeds)))
+    source, seeds = config.data.source, list(range(max(job.seeds, budget.seeds)))
+    protocol = PROTOCOLS["one-class"]
+    trials = protocol.trials(source, config.data.size, list(range(10)))
     started, rows = time.monotonic(), list[dict[str, Any]]()
-    for row in anomaly.measure(config, known, asked, list(range(10)), seeds):
+    for row in anomaly.measure(config, protocol, trials, seeds, alone=False):
         rows.append(row)
         progress("digits", len(rows), 10)
     figure = Quality(
         metric="mean AUROC of 10 digits",
         value=statistics.mean(statistics.mean(row["ebgan"]) for row in rows),
-        samples=len(asked),
+        samples=rows[-1]["asked"],
         protocol=f"one digit of {source} normal, nine anomalous; {len(seeds)} runs of each",
     )
     return Measured(
