@@ -95,7 +95,7 @@ def measure(
     *,
     alone: bool = True,
 ) -> Iterator[dict[str, Any]]:
-    """A row per question: the figure of each seed, and of PCA; ``alone``: also without adversary."""
+    """A row per question: the figure of each seed, of PCA, and if ``alone`` without adversary."""
     recipe: Any = config.recipe
     for trial in trials:
         with_it = [learnt(config, trial.normal, seed) for seed in seeds]
