@@ -88,15 +88,19 @@ def residuals(normal: Dataset, pictures: Dataset, numbers: int, energy: Energy) 
 
 
 def measure(
-    config: RunConfig, protocol: Protocol, trials: Iterator[Trial], seeds: list[int]
+    config: RunConfig,
+    protocol: Protocol,
+    trials: Iterator[Trial],
+    seeds: list[int],
+    *,
+    alone: bool = True,
 ) -> Iterator[dict[str, Any]]:
-    """A row per question: the figure of each seed, with and without adversary, and of PCA."""
+    """A row per question: the figure of each seed, of PCA, and if ``alone`` without adversary."""
     recipe: Any = config.recipe
     for trial in trials:
-        with_it, alone = (
-            [learnt(chosen, trial.normal, seed) for seed in seeds]
-            for chosen in (config, without_adversary(config))
-        )
+        with_it = [learnt(config, trial.normal, seed) for seed in seeds]
+        plain = without_adversary(config)
+        without = [learnt(plain, trial.normal, seed) for seed in seeds] if alone else []
         for name, question in trial.questions.items():
 
             def figure(scores: Scores, anomalous: Any = question.anomalous) -> float:  # noqa: ANN401
@@ -111,7 +115,7 @@ def measure(
                 "images": len(trial.normal),
                 "asked": len(question.asked),
                 "ebgan": [figure(energies(pair, question.asked)) for pair in with_it],
-                "alone": [figure(energies(pair, question.asked)) for pair in alone],
+                "alone": [figure(energies(pair, question.asked)) for pair in without],
                 "pca": squared,
                 "pca_own_energy": own,
             }

@@ -26,7 +26,6 @@ from export.evaluate import Wanted, evaluate, extractors, measurable, opened
 from export.manifest import FixedSize, ImageOutput, Quality
 from export.reality import meet
 from export.scoring import SAMPLES, score_generator
-from training import data
 from training.config import RunConfig, load_preset
 from training.data.progress import Progress
 from training.lab import stacked
@@ -154,19 +153,17 @@ def of_bound(name: str, job: Job, folder: Path, budget: Budget, progress: Progre
 def of_anomaly(name: str, job: Job, folder: Path, budget: Budget, progress: Progress) -> Measured:
     """One digit normal, nine anomalous, by ``bench.anomaly``; minutes of all trainings."""
     config: RunConfig = load_preset(name, budget.settings)
-    source, size = config.data.source, config.data.size
+    source, seeds = config.data.source, list(range(max(job.seeds, budget.seeds)))
     protocol = PROTOCOLS["one-class"]
-    trials = protocol.trials(source, size, list(range(10)))
-    asked = len(data.load(source, split="test", size=size))
-    seeds = list(range(max(job.seeds, budget.seeds)))
+    trials = protocol.trials(source, config.data.size, list(range(10)))
     started, rows = time.monotonic(), list[dict[str, Any]]()
-    for row in anomaly.measure(config, protocol, trials, seeds):
+    for row in anomaly.measure(config, protocol, trials, seeds, alone=False):
         rows.append(row)
         progress("digits", len(rows), 10)
     figure = Quality(
         metric="mean AUROC of 10 digits",
         value=statistics.mean(statistics.mean(row["ebgan"]) for row in rows),
-        samples=asked,
+        samples=rows[-1]["asked"],
         protocol=f"one digit of {source} normal, nine anomalous; {len(seeds)} runs of each",
     )
     return Measured(

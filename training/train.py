@@ -154,6 +154,8 @@ def _go(
     def anybody() -> bool:
         return processes.any_of(stop())
 
+    if processes.leads():
+        run.diverged_path.unlink(missing_ok=True)
     try:
         for index, recipe in enumerate(itertools.chain([first], recipes)):
             state = begin(recipe, schedule.ema_kimg, index, fabric.device)
@@ -162,7 +164,6 @@ def _go(
                 load_checkpoint(found[-1], state)
             if state.images < schedule.images:
                 if processes.leads():
-                    run.diverged_path.unlink(missing_ok=True)
                     run.rewind(index, state.images)
                     watcher.begin(index, state.images, schedule.images)
                 _stage(run, config, state, batches, fabric, watcher, anybody)

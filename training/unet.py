@@ -83,12 +83,11 @@ class Translator(nn.Module):
     def masks(self, images: Tensor) -> tuple[Tensor, ...]:
         """Draws of 0 and 1 for these pictures: what ``forward`` takes beside them."""
         (height, width), device = images.shape[2:], images.device
-        return tuple(
-            torch.empty(
-                len(images), channels, height // side, width // side, device=device
-            ).bernoulli_(KEEP)
+        shapes = (
+            (len(images), channels, height // side, width // side)
             for channels, side in self.mask_shapes
         )
+        return tuple(torch.bernoulli(torch.full(shape, KEEP, device=device)) for shape in shapes)
 
     def forward(self, images: Tensor, *masks: Tensor) -> Tensor:
         """Pictures in [-1, 1]."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "cgan": ("cgan", {"mismatch": 0.5}),
     "autoencoder": ("autoencoder", {}),
     "vae": ("vae", {"likelihood": "gaussian"}),
+    "pix2pix": (
+        "pix2pix",
+        {"depth": 3, "max_channels": 8, "dropout_levels": 1, "patch": 16},
+    ),
     "ebgan": ("ebgan", {"pretrain_kimg": 0.016, "d_norm": "batch"}),
 }
 ACCUMULATED = "dcgan, comparing"  # also in two parts
@@ -47,6 +52,8 @@ def walk(source: Path, system: str, settings: dict[str, Any], **schedule: int) -
     """Every number of 3 steps: terms, signals and gradient norms of each tick, and what is kept."""
     torch.manual_seed(0)
     images = data.load(source)
+    if system == "pix2pix":
+        images = replace(images, sources=images.images[..., ::-1])
     config = tiny_config(source, system, settings, kimg=0.024, tick_kimg=0.016, **schedule)
     recipe = next(SYSTEMS[system].stages(config.recipe, shape_of(describe(images))))
     state = begin(recipe, config.schedule.ema_kimg, 0, torch.device("cpu"))
