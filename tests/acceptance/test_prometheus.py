@@ -165,7 +165,7 @@ def test_more_than_may_wait_by_its_time(tmp_path: Path, models: Path) -> None:
 def test_deadlines_out_of_reach(tmp_path: Path, models: Path) -> None:
     right = 'sum(rate(ganymede_cost_ratio_bucket{le="2.0"}[3s]))'
     learnt = f"{right} / sum(rate(ganymede_cost_ratio_count[3s])) > 0.9"
-    with watched(tmp_path, models, *PATIENT, **ONE_AT_A_TIME) as stack:
+    with watched(tmp_path, models, *PATIENT, **ONE_AT_A_TIME, queue_s="60") as stack:
         turns = turns_for(stack, 0.1)
         with stack.load(8, turns=turns):
             eventually(lambda: [] if stack.ask(learnt) else ["what a run costs is not known yet"])
