@@ -328,6 +328,12 @@ class Batcher(Generic[P, R]):
         handed_rows = sum(runs[: self._lanes]) / 2 + sum(runs[self._lanes :])
         return handed_rows + self._queue.rows_ahead(size, priority, self.max_batch_rows)
 
+    @property
+    def fullness(self) -> float:
+        """The share of what may wait that does, by rows or by bytes, whichever is more."""
+        queue = self._queue
+        return max(queue.rows / self._max_queue_rows, queue.nbytes / self._max_queue_bytes)
+
     def require_place(self, rows: int, nbytes: int) -> None:
         """Raise Full unless so much more may wait."""
         queue = self._queue

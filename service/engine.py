@@ -31,10 +31,7 @@ logger = logging.getLogger(__name__)
 RETRY_AFTER_S = 1.0  # when nothing can be predicted
 REBUILDS = 3  # of a session, with no batch that succeeded between them
 REBUILD_PAUSE_S = 1.0  # before the second; doubled for each further one
-QUEUE_S, QUEUE_RUNS = (
-    0.5,
-    20.0,
-)  # the longest wait of interactive rows: so long, or so many own runs
+QUEUE_S, QUEUE_RUNS = 0.5, 20.0  # the longest wait of interactive rows: so long, or own runs
 OVERDUE_FACTOR = 20.0  # a run is overdue after so many times its predicted time,
 OVERDUE_S = 10.0  # and not before this
 
@@ -124,9 +121,18 @@ class Engine:
         """The predicted time of everything that waits."""
         return self.batcher.waiting_rows * self._row_s(self._busy_costs.largest_work)
 
+    @property
+    def fullness(self) -> float:
+        """How near one interactive row is to a refusal for what waits before it; 1 is refused."""
+        wait_s, own_s = self._predict(self._busy_costs.largest_work, 1, "interactive")
+        longest_s = self._longest_wait_s(own_s, "interactive")
+        return max(self.batcher.fullness, wait_s * self.caution.factor / longest_s)
+
     def predict(self, rows: Work, priority: Priority) -> tuple[float, float]:
         """The seconds that rows which came now would wait, and those that they would then take."""
-        work, count = rows.row_elements, len(rows)
+        return self._predict(rows.row_elements, len(rows), priority)
+
+    def _predict(self, work: int, count: int, priority: Priority) -> tuple[float, float]:
         costs = self._busy_costs
         batch_rows = costs.possible_rows(self.batcher.max_batch_rows, work)
         run_s = costs.seconds_for(min(count, batch_rows), work)

@@ -162,10 +162,10 @@ class Metrics:
             "event_loop_lag_seconds", "How late the event loop wakes up.", SECONDS
         )
         self.queue_rows = self._gauge("queue_rows", "Rows waiting.", "livesum", "model")
-        self.queue_limit_rows = self._gauge(
-            "queue_limit_rows",
-            "Rows that may wait before requests are refused.",
-            "livesum",
+        self.queue_fullness_ratio = self._gauge(
+            "queue_fullness_ratio",
+            "How near the next image is to a refusal, by what waits: at 1 it is refused.",
+            "livemax",
             "model",
         )
         self.queue_age_seconds = self._gauge(
@@ -242,9 +242,9 @@ class Metrics:
     def offer(
         self,
         model: str,
-        limit_rows: int,
         *,
         waiting_rows: Callable[[], float],
+        fullness: Callable[[], float],
         oldest_wait_s: Callable[[], float],
         overdue_s: Callable[[], float],
     ) -> None:
@@ -255,14 +255,15 @@ class Metrics:
         ):  # fmt: skip
             series.labels(model)
         self.queue_rows.labels(model).set_function(waiting_rows)
+        self.queue_fullness_ratio.labels(model).set_function(fullness)
         self.queue_age_seconds.labels(model).set_function(oldest_wait_s)
         self.overdue_seconds.labels(model).set_function(overdue_s)
-        self.queue_limit_rows.labels(model).set(limit_rows)
 
     def withdraw(self, model: str) -> None:
         """Show no queue of a model that is gone; what was counted stays."""
         for series in (
-            self.queue_rows, self.queue_limit_rows, self.queue_age_seconds, self.overdue_seconds,
+            self.queue_rows, self.queue_fullness_ratio, self.queue_age_seconds,
+            self.overdue_seconds,
         ):  # fmt: skip
             series.remove(model)
 

@@ -20,6 +20,7 @@ CHUNK_BYTES = 2**20
 READ_AHEAD_BYTES = 8 * 2**20
 MANIFEST_LIMIT_BYTES = 4 * 2**20
 MOST_BUNDLES = 1000
+NOTHING = "there is nothing at this URL: upload a bundle, or correct it"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -61,6 +62,8 @@ class Remote:
                 for name in self._names("", _NAME)
                 for version in self._names(name, _VERSION)
             ]
+        if not found:
+            raise Unreadable(NOTHING)
         if len(found) > MOST_BUNDLES:
             raise Unreadable(f"it holds more than {MOST_BUNDLES} versions: serve a part of it")
         return found
@@ -116,9 +119,7 @@ class Remote:
         except FileNotFoundError as error:
             if path:
                 raise
-            raise Unreadable(
-                "there is nothing at this URL: upload a bundle, or correct it"
-            ) from error
+            raise Unreadable(NOTHING) from error
         except Exception as error:  # each store's library has its own
             what = f"{path} cannot be read" if path else "it cannot be listed"
             raise Unreadable(f"{what} ({type(error).__name__}: {error})") from error

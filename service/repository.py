@@ -250,8 +250,10 @@ class Repository:
         versions = self._catalogue.versions
         self._metrics.offer(
             name,
-            self._config.queue_images,
             waiting_rows=lambda: sum(each.waiting_rows for each in versions(name)),
+            fullness=lambda: max(
+                engine.fullness for each in versions(name) for engine in each.engines.values()
+            ),
             oldest_wait_s=lambda: max(each.oldest_wait_s for each in versions(name)),
             overdue_s=lambda: max(each.overdue_s for each in versions(name)),
         )

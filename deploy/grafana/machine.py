@@ -8,11 +8,16 @@ from promql import INSTANCE, MODEL, WINDOW, mean, quantile, rate, share
 BATCHES = (
     Panel(
         "Rows waiting",
-        "Images in the queue, and the number at which requests are refused.",
-        {
-            "{{model}} waiting": f"sum by (model) (ganymede_queue_rows{{{MODEL}}})",
-            "{{model}} limit": f"sum by (model) (ganymede_queue_limit_rows{{{MODEL}}})",
-        },
+        "Images in the queue, those of requests with priority bulk too.",
+        {"{{model}}": f"sum by (model) (ganymede_queue_rows{{{MODEL}}})"},
+    ),
+    Panel(
+        "Queue taken",
+        "Of what may wait, in the fullest worker. At 1 the next image is refused: what waits takes "
+        "as long as it may (GANYMEDE_QUEUE_S), or is as much (GANYMEDE_QUEUE_IMAGES).",
+        {"{{model}}": f"max by (model) (ganymede_queue_fullness_ratio{{{MODEL}}})"},
+        unit="percentunit",
+        red_from=0.8,
     ),
     Panel(
         "Wait in the queue",

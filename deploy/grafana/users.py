@@ -116,7 +116,7 @@ ANSWERS = (
     Panel(
         "Refused",
         "Requests per second that were refused or expired, by reason. queue_full: more replicas, "
-        "or a longer queue (GANYMEDE_QUEUE_IMAGES) if waiting is better than a refusal.",
+        "or a longer wait (GANYMEDE_QUEUE_S, GANYMEDE_QUEUE_IMAGES) if it beats a refusal.",
         {
             "{{reason}}": rate("ganymede_refusals_total", "reason", INSTANCE),
             "client went away": rate("ganymede_cancellations_total", where=INSTANCE),

@@ -30,6 +30,7 @@ pytestmark = [
 
 PATIENT = ("--latency-s", "32.768")  # where slowness is not what is tried
 ONE_AT_A_TIME = {"workers": "1", "max_batch_rows": "1", "lanes": "1", "max_images": "1"}
+FORTY_WAIT = ONE_AT_A_TIME | {"queue_images": "40", "queue_s": "60"}
 
 
 @pytest.fixture
@@ -139,7 +140,7 @@ def test_bundle_that_cannot_be_served(tmp_path: Path, models: Path) -> None:
 
 def test_queue_that_is_nearly_full(tmp_path: Path, models: Path) -> None:
     with (
-        watched(tmp_path, models, *PATIENT, **ONE_AT_A_TIME, queue_images="40") as stack,
+        watched(tmp_path, models, *PATIENT, **FORTY_WAIT) as stack,
         stack.load(38, turns=turns_for(stack, 0.1)),
     ):
         stack.fires("GanymedeQueueSaturated")
@@ -147,8 +148,16 @@ def test_queue_that_is_nearly_full(tmp_path: Path, models: Path) -> None:
 
 def test_more_than_the_queue_holds(tmp_path: Path, models: Path) -> None:
     with (
-        watched(tmp_path, models, *PATIENT, **ONE_AT_A_TIME, queue_images="40") as stack,
+        watched(tmp_path, models, *PATIENT, **FORTY_WAIT) as stack,
         stack.load(60, turns=turns_for(stack, 0.1)),
+    ):
+        stack.fires("GanymedeQueueSaturated", "GanymedeRefusals")
+
+
+def test_more_than_may_wait_by_its_time(tmp_path: Path, models: Path) -> None:
+    with (
+        watched(tmp_path, models, *PATIENT, **ONE_AT_A_TIME) as stack,
+        stack.load(60, turns=turns_for(stack, 0.1)),  # of which twenty may wait
     ):
         stack.fires("GanymedeQueueSaturated", "GanymedeRefusals")
 
@@ -156,7 +165,7 @@ def test_more_than_the_queue_holds(tmp_path: Path, models: Path) -> None:
 def test_deadlines_out_of_reach(tmp_path: Path, models: Path) -> None:
     right = 'sum(rate(ganymede_cost_ratio_bucket{le="2.0"}[3s]))'
     learnt = f"{right} / sum(rate(ganymede_cost_ratio_count[3s])) > 0.9"
-    with watched(tmp_path, models, *PATIENT, **ONE_AT_A_TIME) as stack:
+    with watched(tmp_path, models, *PATIENT, **ONE_AT_A_TIME, queue_s="60") as stack:
         turns = turns_for(stack, 0.1)
         with stack.load(8, turns=turns):
             eventually(lambda: [] if stack.ask(learnt) else ["what a run costs is not known yet"])

@@ -68,6 +68,18 @@ def test_what_stays_is_restarted_and_bounded(name: str) -> None:
     assert re.fullmatch(r"\d+g", SERVICES[name]["deploy"]["resources"]["limits"]["memory"])
 
 
+@pytest.mark.parametrize("name", [name for name in SERVICES if name != "train"])
+def test_what_stays_has_a_health_check(name: str) -> None:
+    service = SERVICES[name]
+    if "build" in service:
+        dockerfile = (ROOT / service["build"]["dockerfile"]).read_text("utf-8")
+        assert re.search(r"^HEALTHCHECK .*CMD", dockerfile, re.MULTILINE)
+        return
+    inside = {"prometheus": 9090, "grafana": 3000}[name]
+    assert service["ports"][0].endswith(f":{inside}")
+    assert any(f"http://localhost:{inside}" in word for word in service["healthcheck"]["test"])
+
+
 def test_override_changes_what_the_dockerfile_knows() -> None:
     [(name, service)] = WITH_GPU["services"].items()
     assert name in SERVICES

@@ -110,6 +110,11 @@ def test_scrapes_are_of_the_job_that_the_rules_expect() -> None:
     assert endpoint["interval"] == interval["global"]["scrape_interval"]
 
 
+def test_how_many_replicas_the_autoscaler_alone_says() -> None:
+    assert "replicas" not in read("base/deployment.yaml")["spec"]
+    assert read("base/autoscaler.yaml")["spec"]["minReplicas"] >= 2
+
+
 def test_autoscaler_reads_what_the_adapter_provides() -> None:
     [rule] = read("prometheus-adapter.yaml")["rules"]["custom"]
     [metric] = read("base/autoscaler.yaml")["spec"]["metrics"]

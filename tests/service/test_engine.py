@@ -279,6 +279,26 @@ async def test_interactive_rows_wait_for_twenty_of_their_own_runs_and_bulk_for_a
         made.engine.admit(rows(4), 300.0, "interactive")  # its own run is as much longer
 
 
+async def test_the_queue_is_full_when_the_next_row_is_refused() -> None:
+    async with bench() as made:
+        assert made.engine.fullness == 0
+        made.device.held = True
+        await made.submit(4)
+        for _ in range(18):
+            await made.submit(1)
+        assert made.engine.fullness == 1
+        made.engine.admit(rows(1), 300.0, "interactive")
+        await made.submit(1)
+        assert made.engine.fullness > 1
+        with pytest.raises(QueueFull):
+            made.engine.admit(rows(1), 300.0, "interactive")
+    async with bench(queue_images=64, queue_s=1e9) as made:
+        made.device.held = True
+        await made.submit(4)
+        await made.submit(16, "bulk")
+        assert made.engine.fullness == 12 / 64  # four are the next batch
+
+
 # --- What is learnt. ---
 
 

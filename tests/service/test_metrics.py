@@ -36,7 +36,7 @@ def use(metrics: Metrics) -> Metrics:
 
 
 def offer(metrics: Metrics, read: Callable[[], float]) -> None:
-    metrics.offer("tiny", 1024, waiting_rows=read, oldest_wait_s=read, overdue_s=read)
+    metrics.offer("tiny", waiting_rows=read, fullness=read, oldest_wait_s=read, overdue_s=read)
 
 
 def ours(metrics: Metrics) -> list[Metric]:
@@ -66,9 +66,9 @@ def test_the_queue_is_read_when_the_metrics_are() -> None:
     assert value(metrics, "ganymede_queue_rows", model="tiny") == 7
     assert value(metrics, "ganymede_queue_age_seconds", model="tiny") == 7
     assert value(metrics, "ganymede_overdue_seconds", model="tiny") == 7
-    assert value(metrics, "ganymede_queue_limit_rows", model="tiny") == 1024
+    assert value(metrics, "ganymede_queue_fullness_ratio", model="tiny") == 7
     metrics.withdraw("tiny")
-    for name in ("queue_rows", "queue_limit_rows", "queue_age_seconds", "overdue_seconds"):
+    for name in ("queue_rows", "queue_fullness_ratio", "queue_age_seconds", "overdue_seconds"):
         assert value(metrics, f"ganymede_{name}", model="tiny") is None
 
 

@@ -245,6 +245,10 @@ def test_nothing_at_the_url_is_told_and_takes_nothing_down(tmp_path: Path) -> No
     found, [fault] = look(mirror)
     assert found == [key]
     assert "there is nothing at this URL" in fault
+    FILES.pipe("/bucket/models/README.md", b"there is the place, and no bundle in it")
+    found, [fault] = look(mirror)
+    assert found == [key]
+    assert "there is nothing at this URL" in fault
 
 
 def test_what_could_not_be_copied_is_tried_again_less_and_less(

@@ -72,7 +72,7 @@ def test_gauges_are_joined_as_each_says(tmp_path: Path) -> None:
     second.ready.set_function(lambda: 0.0)
     waiting[0] = 3.0
     assert value(second, "queue_rows", model="tiny") == 8
-    assert value(second, "queue_limit_rows", model="tiny") == 2 * 1024
+    assert value(second, "queue_fullness_ratio", model="tiny") == 5
     assert value(second, "queue_age_seconds", model="tiny") == 5
     assert value(second, "ready") == 0
 
@@ -113,7 +113,7 @@ def test_what_is_withdrawn_is_not_shown_until_it_is_offered_again(tmp_path: Path
     metrics.withdraw("tiny")
     metrics.model_info.remove("tiny", "1", "cpu")
     shown = {name for name, _ in read(metrics)}
-    assert not shown & {"queue_rows", "queue_limit_rows", "queue_age_seconds", "model_info"}
+    assert not shown & {"queue_rows", "queue_fullness_ratio", "queue_age_seconds", "model_info"}
     offer(metrics, lambda: 3.0)
     assert value(metrics, "queue_rows", model="tiny") == 3
 
