@@ -36,6 +36,26 @@ def test_swings_are_counted_where_a_series_turns_far(values: list[float], swings
     assert count_swings(np.array(values)) == swings
 
 
+@pytest.mark.parametrize("ticks", [60, 200, 400])
+def test_the_noise_of_batches_is_no_swing_however_many_ticks_there_are(ticks: int) -> None:
+    # A discriminator that stands still, of logits N(+-1.5, 2^2), watched in batches of 64.
+    random = np.random.default_rng(0)
+    real, fake = (random.normal(mean, 2.0, (ticks, 64)) for mean in (1.5, -1.5))
+    loss = np.logaddexp(0, -real).mean(1) + np.logaddexp(0, fake).mean(1)
+    jsd = np.clip(np.log(2) - loss / 2, 0, None)
+    told = tell_history([row(k, float(value)) for k, value in enumerate(jsd)], "g")
+    assert count_swings(jsd) > 3
+    assert told["swings"].value <= 1
+
+
+@pytest.mark.parametrize("ticks", [60, 200, 400])
+def test_a_game_that_goes_round_swings_however_many_ticks_there_are(ticks: int) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.05, ticks)
+    jsd = 0.33 + 0.28 * np.sin(np.linspace(0, 6 * 2 * np.pi, ticks)) + noise
+    told = tell_history([row(k, float(value)) for k, value in enumerate(jsd)], "g")
+    assert 9 <= told["swings"].value <= 11
+
+
 def test_the_last_third_is_what_counts_and_it_must_last() -> None:
     rows = [row(k, 0.1) for k in range(20)] + [row(20 + k, 0.6) for k in range(10)]
     assert tell_history(rows, "g")["jsd"].value == pytest.approx(0.6)

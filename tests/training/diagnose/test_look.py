@@ -11,6 +11,7 @@ from training.diagnose.figures import radial_power
 from training.diagnose.look import Look, look
 from training.diagnose.modes import tell_missing
 from training.diagnose.neighbours import nearest, points_of
+from training.diagnose.verdicts import judge
 
 CLASSES = ("bag", "boot", "coat", "shirt")
 Pictures = NDArray[np.uint8]
@@ -74,6 +75,21 @@ def test_training_pictures_are_copies_and_their_like_is_not(data: Dataset) -> No
     assert value(found, "copies") == 1
     assert value(found, "near_real") == pytest.approx(0, abs=0.01)
     assert (found.nearest.rows == np.arange(100, 400)).all()
+
+
+def test_fresh_pictures_of_a_tight_kind_are_no_more_copies_than_real_ones() -> None:
+    # Two kinds, one of which varies a tenth as much: its pictures are near each other by nature.
+    def kinds(count: int, seed: int) -> Pictures:
+        random = np.random.default_rng(seed)
+        spread = np.where(np.arange(count) % 5 < 2, 3, 30)[:, None, None, None]
+        noise = random.standard_normal((count, 8, 8, 1)) * spread
+        return (127 + noise).clip(0, 255).astype(np.uint8)
+
+    found = seen(Dataset("kinds", "CC0-1.0", "", (), kinds(600, 0), None, "f" * 64), kinds(300, 1))
+    copies = found.metrics["copies"]
+    assert copies.value == pytest.approx(0.4, abs=0.02)
+    assert copies.reference == pytest.approx(0.4, abs=0.06)
+    assert "memorisation" not in {finding.verdict for finding in judge(found.metrics)}
 
 
 def test_a_blurred_mean_is_no_copy(data: Dataset) -> None:

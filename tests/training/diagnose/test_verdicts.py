@@ -24,6 +24,7 @@ WELL = {
     "near_fake": 1.0,
     "precision": 0.6,
 }
+NONE = {"value": 0.0, "reference": 0.0}
 WON = {"accuracy_real": 1.0, "accuracy_fake": 1.0, "jsd": 0.69}
 
 
@@ -46,7 +47,9 @@ def verdicts(**changed: float) -> list[str]:
         (WON | {"gradient_left": 1e-4}, ["vanishing gradients"]),
         (WON | {"precision": 0.0}, ["D overpowering"]),
         (WON, [HEALTHY]),  # it wins, and the pictures are good all the same
-        (WON | {"jsd": 0.2, "precision": 0.0}, [HEALTHY]),
+        (WON | {"jsd": 0.2, "precision": 0.2}, [HEALTHY]),
+        (WON | {"jsd": 0.2, "precision": 0.0}, ["D overpowering"]),  # hinge, least squares
+        (WON | {"accuracy_fake": 0.97, "jsd": 0.2, "precision": 0.0}, [HEALTHY]),
         ({"gradient_left": 1e-4}, [HEALTHY]),  # both have settled
         ({"copies": 0.5}, ["memorisation"]),
         ({"copies": 0.5, "missing_share": 0.9}, ["mode collapse"]),
@@ -56,6 +59,16 @@ def verdicts(**changed: float) -> list[str]:
 )
 def test_numbers_make_a_verdict(changed: dict[str, float], named: list[str]) -> None:
     assert verdicts(**changed) == named
+
+
+def test_copies_are_counted_beyond_those_among_real_pictures() -> None:
+    def told(copies: float, real: float) -> str:
+        metric = Metric(value=copies, reference=real, samples=100, protocol="made up")
+        (finding,) = judge({"copies": metric, "missing_share": metric.model_copy(update=NONE)})
+        return f"{finding.verdict}: {finding.because[0]}"
+
+    assert told(0.45, 0.4).startswith(HEALTHY)
+    assert told(0.7, 0.4).startswith("memorisation: copies is 0.7, above 0.6: ")
 
 
 def test_a_number_that_is_not_there_accuses_nobody() -> None:
