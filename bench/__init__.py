@@ -8,6 +8,7 @@ machine and from which commit it was made. Ctrl-C keeps what was measured so far
     python -m bench.service              how fast does it answer?
     python -m bench.anomaly              does an energy tell unusual pictures?
     python -m bench.soak                 does it hold, for ten minutes of everything at once?
+    python -m bench.study                do people take the pictures for real ones?
 
 ``reality.py`` and ``scoring.py`` are the protocol of the first, ``plain_loop.py`` the baseline of
 the second. The third is a table of contenders (``servers.py``, ``rivals.py``, ``in_process.py``)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
+import signal
 import subprocess
 import time
 import urllib.request
@@ -139,7 +141,7 @@ def chromium(folder: Path) -> Iterator[Page]:
     command = [CHROMIUM, *OPTIONS, f"--user-data-dir={profile}", "about:blank"]
     with (
         (folder / "chromium.log").open("w") as log,
-        subprocess.Popen(command, stdout=log, stderr=log) as process,
+        subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) as process,
     ):
         try:
             with connect(_tab(profile), max_size=LIMIT_BYTES, ping_interval=None) as connection:
@@ -147,7 +149,7 @@ def chromium(folder: Path) -> Iterator[Page]:
                 page.look()
                 yield page
         finally:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGKILL)  # all of its processes: asked, some linger
 
 
 def _tab(profile: Path) -> str:
