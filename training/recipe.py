@@ -94,11 +94,15 @@ Optimizer = Annotated[
 
 @dataclass(frozen=True)
 class Shape:
-    """What the data looks like to a recipe: square pictures, and the names of their classes."""
+    """What the data looks like to a recipe: square pictures, and the names of their classes.
+
+    ``source_channels`` is of what each is produced from; none where the data has no pairs.
+    """
 
     channels: int
     size: int
     classes: tuple[str, ...] = ()
+    source_channels: int | None = None
 
 
 @dataclass(frozen=True)

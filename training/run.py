@@ -161,12 +161,18 @@ def describe(data: Dataset) -> dict[str, Any]:
         "images": len(data),
         "channels": int(data.images.shape[3]),
         "size": int(data.images.shape[1]),
+        "source_channels": None if data.sources is None else int(data.sources.shape[3]),
     }
 
 
 def shape_of(dataset: dict[str, Any]) -> Shape:
     """What a recipe must know of the data."""
-    return Shape(dataset["channels"], dataset["size"], tuple(dataset["classes"]))
+    return Shape(
+        dataset["channels"],
+        dataset["size"],
+        tuple(dataset["classes"]),
+        dataset.get("source_channels"),
+    )
 
 
 @dataclass(frozen=True)

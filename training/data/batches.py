@@ -11,7 +11,9 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from training.data.augment import PLAIN, Augmentation
 from training.data.dataset import Dataset
 from training.recipe import Batch
 
@@ -37,6 +39,7 @@ class Batches:
         size: images in a batch.
         seed: of the order.
         device: where the tensors go.
+        augmentation: what is done to the images of ``batch``, and to their sources alike.
     """
 
     def __init__(
@@ -45,21 +48,27 @@ class Batches:
         size: int,
         seed: int,
         device: torch.device | str = "cpu",
+        augmentation: Augmentation = PLAIN,
     ) -> None:
         self.data, self.size, self.seed = data, size, seed
+        self.augmentation = augmentation
         self.device = torch.device(device)
         self._epoch, self._order = -1, np.empty(0, np.int64)
 
     def batch(self, k: int) -> Batch:
         """The ``k``-th batch."""
         start = k * self.size
-        return self.of([self._index(position) for position in range(start, start + self.size)])
+        plain = self.of([self._index(position) for position in range(start, start + self.size)])
+        return self.augmentation.of(plain, self.seed, k)
 
     def fixed(self, count: int) -> Batch:
-        """``count`` images in order of their classes, the same at every call: for sample grids."""
+        """``count`` images in order of their classes, the same at every call: for sample grids.
+
+        Without classes they are spread over the whole data.
+        """
         total = len(self.data)
         if self.data.labels is None:
-            return self.of([k % total for k in range(count)])
+            return self.of([k * total // count for k in range(count)])
         classes = [np.flatnonzero(self.data.labels == c) for c in np.unique(self.data.labels)]
         each = -(-count // len(classes))
         chosen = [members[k % len(members)] for members in classes for k in range(each)]
@@ -71,6 +80,7 @@ class Batches:
             self.data.images[indices],
             None if self.data.labels is None else self.data.labels[indices],
             self.device,
+            None if self.data.sources is None else self.data.sources[indices],
         )
 
     def _index(self, position: int) -> int:
@@ -83,10 +93,19 @@ class Batches:
 
 
 def to_batch(
-    images: NDArray[np.uint8], labels: NDArray[np.int64] | None, device: torch.device
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64] | None,
+    device: torch.device,
+    sources: NDArray[np.uint8] | None = None,
 ) -> Batch:
     """uint8 [N, H, W, C] to float32 [N, C, H, W] in [-1, 1], channels last in memory."""
+    y = None if labels is None else torch.from_numpy(labels.astype(np.int64)).to(device)
+    return Batch(
+        _to_float(images, device), y, None if sources is None else _to_float(sources, device)
+    )
+
+
+def _to_float(images: NDArray[np.uint8], device: torch.device) -> Tensor:
     pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device)
     x = pixels.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1)
-    y = None if labels is None else torch.from_numpy(labels.astype(np.int64)).to(device)
-    return Batch(x.contiguous(memory_format=torch.channels_last), y)
+    return x.contiguous(memory_format=torch.channels_last)

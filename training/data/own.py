@@ -19,8 +19,9 @@ from training.data.folder import list_folder
 from training.data.idx_folder import holds_idx, read_idx, recognised
 from training.data.layout import arrange
 from training.data.named import NAMED, load_named
+from training.data.operators import OPERATORS
+from training.data.pairs import decode_paired, lies_in_files, rows
 from training.data.pictures import Listing, printable
-from training.data.pixels import decode_all
 from training.data.wanted import Wanted
 from training.errors import DataError
 
@@ -52,7 +53,7 @@ def load_own(path: Path, wanted: Wanted) -> Dataset:
 
 
 def _from_files(path: Path, listing: Listing, wanted: Wanted) -> Dataset:
-    decoded = decode_all(listing.pictures, wanted.size or DEFAULT_SIZE, wanted)
+    decoded = decode_paired(listing.pictures, wanted.size or DEFAULT_SIZE, wanted)
     layout = arrange([picture.parts for picture in decoded.usable], wanted.split)
     strays = (decoded.usable[row].name for row in layout.strays)
     skipped = [*listing.skipped, *decoded.skipped]
@@ -61,14 +62,20 @@ def _from_files(path: Path, listing: Listing, wanted: Wanted) -> Dataset:
         raise DataError(_too_few(path, len(layout.rows), skipped, listing, wanted))
     if skipped:
         log.warning("%s: %s", path, summary(skipped))
-    images = _rows(decoded.images, layout.rows)
+    images = rows(decoded.images, layout.rows)
+    sources = None if decoded.sources is None else rows(decoded.sources, layout.rows)
     labels = None if layout.labels is None else np.array(layout.labels, np.int64)
-    return _dataset(path, images, labels, layout.classes, tuple(sorted(skipped)))
+    return _dataset(path, images, labels, layout.classes, tuple(sorted(skipped)), sources)
 
 
 def _from_arrays(
     path: Path, images: Images, labels: Labels | None, classes: tuple[str, ...], wanted: Wanted
 ) -> Dataset:
+    if lies_in_files(wanted.pairing):
+        raise DataError(
+            f"{path} holds arrays, and pairing={wanted.pairing} is for pictures in files: save "
+            f"them as files, or say one of {', '.join(OPERATORS)}"
+        )
     if len(images) < LEAST:
         raise DataError(f"{path} holds {len(images)} {wanted.split} images: at least {LEAST}")
     images = squared(images, wanted.size or min(images.shape[1:3]), wanted.progress)
@@ -82,6 +89,7 @@ def _dataset(
     labels: Labels | None,
     classes: tuple[str, ...],
     skipped: tuple[Skipped, ...],
+    sources: Images | None = None,
 ) -> Dataset:
     if not all(name.strip() for name in classes):
         raise DataError(f"{path}: a class has a blank name: give each of the classes a name")
@@ -95,17 +103,10 @@ def _dataset(
         classes=classes,
         images=images,
         labels=labels,
-        fingerprint=fingerprint(images, labels, classes),
+        fingerprint=fingerprint(images, labels, classes, sources),
         skipped=skipped,
+        sources=sources,
     )
-
-
-def _rows(images: Images, rows: Sequence[int]) -> Images:
-    """A view where the rows lie side by side, as they do but for odd names: no copy in memory."""
-    first, last = rows[0], rows[-1]
-    if last - first + 1 == len(rows):
-        return images[first : last + 1]
-    return images[list(rows)]
 
 
 def summary(skipped: Sequence[Skipped]) -> str:
