@@ -6,10 +6,13 @@
            -> conditional.py do the samples show their class, and can one learn from them?
     features -> frechet.py   how far apart are two sets, as Gaussians?
              -> coverage.py  precision and recall, density and coverage: fidelity and variety apart
+    images, maps -> fcn.py      an FCN-8s trained on real pairs: the class of each pixel
+                 -> segmentation.py  the FCN-score: pixel and class accuracy, class IoU
     points, labels -> modes.py       how many modes of a known distribution, and how evenly
     densities      -> divergence.py  by quadrature, and out of a discriminator's loss
 
-``judge.py``, ``conditional.py`` and ``modes.py`` need torch. No number here means anything alone:
-each depends on the features and the number of samples, so a report prints both, and beside each
-figure the same for real images against real images.
+``judge.py``, ``conditional.py``, ``fcn.py`` and ``modes.py`` need torch; what they train is kept by
+``weights.py``. No number here means anything alone: each depends on the features and the number of
+samples, so a report prints both, and beside each figure the same for real images against real
+images.
 """
