@@ -38,7 +38,9 @@ from export.manifest import (
 )
 from export.rows import Rows, Run
 from export.scores import Scored
+from export.truncation import TRUNCATION, Truncated
 from training.layers import to_uint8
+from training.unet import KEEP
 
 if TYPE_CHECKING:
     from training.run import LoadedRun
@@ -151,32 +153,6 @@ def offer(run: LoadedRun) -> Offer:
 # --- Generators of pictures from a latent, with or without a class. ---
 
 
-class Truncated(nn.Module):
-    """A generator whose z is scaled towards its mean, which is 0, by a knob per row.
-
-    z and the knob are the first and the last input: ``(z, truncation)`` or
-    ``(z, label, truncation)``.
-    """
-
-    def __init__(self, generator: nn.Module) -> None:
-        super().__init__()
-        self.generator = generator
-
-    def forward(self, z: Tensor, *rest: Tensor) -> Tensor:
-        """Pictures in [-1, 1]."""
-        *conditions, truncation = rest
-        return cast(Tensor, self.generator(z * truncation[:, None], *conditions))
-
-
-TRUNCATION = Scalar(
-    name="truncation",
-    low=0.0,
-    high=1.0,
-    default=1.0,
-    description="z is multiplied by it: 1 is the full variety, 0 the picture at the mean of z.",
-)
-
-
 def _from_latent(run: LoadedRun) -> Offer:
     generator = cast(Any, run.recipe.generator)
     return _pictures(generator, (_latent(run), TRUNCATION), torch.zeros(2, generator.latent))
@@ -267,6 +243,35 @@ def _answer(run: LoadedRun) -> ImageOutput:
     return ImageOutput(name="reconstruction", channels=run.dataset["channels"])
 
 
+# --- Translators: from picture to picture, with the masks of their dropout. ---
+
+_LEAST_SIDE, _MOST_SIDE, _MOST_PIXELS = 16, 1024, 2**20
+
+
+def _from_source(run: LoadedRun) -> Offer:
+    translator, side = cast(Any, run.recipe.generator), run.dataset["size"]
+    masks = [
+        Noise(
+            name=f"dropout_{number}",
+            shape=(channels, f"height//{square}", f"width//{square}"),
+            distribution="bernoulli",
+            keep=KEEP,
+        )
+        for number, (channels, square) in enumerate(translator.mask_shapes, 1)
+    ]
+    picture = Image(name="image", channels=run.dataset["source_channels"])
+    answer = ImageOutput(name="translation", channels=run.dataset["channels"])
+    size = FreeSize(
+        min_side=min(_LEAST_SIDE, side),
+        max_side=max(_MOST_SIDE, side),
+        max_pixels=max(_MOST_PIXELS, side**2),
+        stride=translator.stride,
+        warm=((side, side),),
+    )
+    graph = Servable(translator, [picture, *masks], [answer])
+    return Offer({"translator": graph}, {"translate": "translator"}, size)
+
+
 # --- Energies: how unusual a picture is. ---
 
 
@@ -290,4 +295,5 @@ SERVABLES: dict[str, Callable[[LoadedRun], Offer]] = {
     "autoencoder": _from_autoencoder,
     "vae": _from_posterior,
     "ebgan": _from_latent_and_scores,
+    "pix2pix": _from_source,
 }
