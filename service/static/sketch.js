@@ -7,15 +7,14 @@ const STEPS_BACK = 12;
 const KEY_STEPS = 48; // arrow keys from one edge to the other
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-/** The height and width of an empty drawing area: as the model's pictures, but larger. */
+/**
+ * An empty drawing area: the height and width that the model is used to, and how many times as
+ * large they are drawn on. Lines are then as thick to the model as those that it learnt from.
+ */
 export function areaFor(size) {
-  if (size.kind === "fixed") {
-    const times = Math.max(1, Math.round(SIDE / Math.max(size.height, size.width)));
-    return [times * size.height, times * size.width];
-  }
-  const most = Math.min(SIDE, size.max_side, Math.sqrt(size.max_pixels));
-  const side = Math.max(size.stride, Math.floor(most / size.stride) * size.stride);
-  return [side, side];
+  const known = size.kind === "fixed" ? [[size.height, size.width]] : size.warm;
+  const [height, width] = known.reduce((one, other) => (other[0] > one[0] ? other : one));
+  return { height, width, times: Math.max(1, Math.round(SIDE / Math.max(height, width))) };
 }
 
 export class Sketch {
@@ -24,7 +23,8 @@ export class Sketch {
   #context;
   #pen;
   #changed;
-  #area = [SIDE, SIDE];
+  #area = { height: SIDE, width: SIDE, times: 1 };
+  #times = 1; // so many times as large as what is sent
   #file = null; // what was brought, as long as nothing is drawn on it
   #empty = true;
   #before = []; // what Undo goes back to
@@ -66,7 +66,13 @@ export class Sketch {
   /** The file itself where nothing was drawn on it, else the drawing as PNG. */
   picture() {
     if (this.#file) return Promise.resolve(this.#file);
-    return new Promise((resolve) => { this.#canvas.toBlob(resolve, "image/png"); });
+    const sent = document.createElement("canvas");
+    sent.width = this.#canvas.width / this.#times;
+    sent.height = this.#canvas.height / this.#times;
+    const context = sent.getContext("2d");
+    context.imageSmoothingQuality = "high";
+    context.drawImage(this.#canvas, 0, 0, sent.width, sent.height);
+    return new Promise((resolve) => { sent.toBlob(resolve, "image/png"); });
   }
 
   async bring(file) {
@@ -82,7 +88,7 @@ export class Sketch {
     this.#remember();
     const scale = Math.min(1, LONGEST / Math.max(bitmap.width, bitmap.height));
     const side = (length) => Math.max(1, Math.round(scale * length));
-    this.#resize(side(bitmap.height), side(bitmap.width));
+    this.#resize(side(bitmap.height), side(bitmap.width), 1);
     this.#context.drawImage(bitmap, 0, 0, this.#canvas.width, this.#canvas.height);
     bitmap.close();
     this.#file = file;
@@ -93,7 +99,7 @@ export class Sketch {
   undo() {
     const state = this.#before.pop();
     if (!state) return;
-    this.#resize(state.pixels.height, state.pixels.width);
+    this.#resize(state.pixels.height, state.pixels.width, state.times);
     this.#context.putImageData(state.pixels, 0, 0);
     this.#file = state.file;
     this.#empty = state.empty;
@@ -101,13 +107,15 @@ export class Sketch {
   }
 
   #blank() {
-    this.#resize(...this.#area);
+    const { height, width, times } = this.#area;
+    this.#resize(times * height, times * width, times);
     this.#file = null;
     this.#empty = true;
   }
 
-  #resize(height, width) {
+  #resize(height, width, times) {
     this.#leaveKeys();
+    this.#times = times;
     this.#canvas.width = width;
     this.#canvas.height = height;
     this.#context.fillStyle = GROUND;
@@ -117,7 +125,7 @@ export class Sketch {
   #remember() {
     const { width, height } = this.#canvas;
     const pixels = this.#context.getImageData(0, 0, width, height);
-    this.#before.push({ pixels, file: this.#file, empty: this.#empty });
+    this.#before.push({ pixels, times: this.#times, file: this.#file, empty: this.#empty });
     if (this.#before.length > STEPS_BACK) this.#before.shift();
   }
 

@@ -69,7 +69,8 @@ class Page:
 
     def open(self, url: str) -> None:
         """Go there, and wait until its scripts have run."""
-        self.call("Page.navigate", url=url)
+        gone = self.call("Page.navigate", url=url)
+        assert "errorText" not in gone, gone["errorText"]
         self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     def look(self, width: int = 1280, height: int = 900) -> None:

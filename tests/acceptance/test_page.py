@@ -59,7 +59,7 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, str]]:
     """A browser, and the address of a service with two translators."""
     folder = tmp_path_factory.mktemp("page")
     models, fixed = folder / "models", FixedSize(height=SIDE, width=SIDE)
-    free = FreeSize(stride=1, warm=((8, 8),), min_side=8, max_side=512, max_pixels=2**18)
+    free = FreeSize(stride=1, warm=((8, 8), (32, 32)), min_side=8, max_side=512, max_pixels=2**18)
     picture_bundle(models, name="grainy", size=fixed, grain=True, tasks=("generate", "translate"))
     picture_bundle(models, name="negative", size=fixed)
     picture_bundle(models, name="free", size=free)
@@ -158,6 +158,14 @@ def test_keys_draw(page: Page) -> None:
     assert found[SIDE // 2 :].max() < 5  # the pen was up
     page.press("Tab")
     assert page.ask("document.activeElement.id") == "file"
+
+
+def test_a_model_of_free_size_gets_drawings_of_the_size_that_it_knows(page: Page) -> None:
+    start_from_a_picture(page, "free")
+    page.draw(CANVAS, [(0.05, 0.5), (0.95, 0.5)])
+    settled(page)
+    assert page.ask(f"document.querySelector({CANVAS!r}).width") == 12 * 32
+    assert answer(page).shape == (32, 32)
 
 
 def test_a_picture_is_chosen_and_sent_as_it_is(page: Page, tmp_path: Path) -> None:
