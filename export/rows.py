@@ -104,6 +104,7 @@ def chosen_rows(
     *,
     labels: Sequence[int] = (),
     scalars: Mapping[str, float] | None = None,
+    given: Rows | None = None,
 ) -> Rows:
     """One row per seed: what is drawn from the seed, what was chosen, and defaults for the rest.
 
@@ -114,12 +115,16 @@ def chosen_rows(
         width: likewise.
         labels: class indices, one per row; used by a graph with a label alone.
         scalars: knobs by name; the others have their defaults.
+        given: rows of inputs that are there already, by name.
 
     Raises:
         InvalidChoice: the graph needs what no seed can give (an image, a text).
     """
     chosen: Rows = {}
     for entry in inputs:
+        if given and entry.name in given:
+            chosen[entry.name] = given[entry.name]
+            continue
         shape = (len(seeds), *row_shape(entry, height, width))
         match entry:
             case Latent() | Noise():

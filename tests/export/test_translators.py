@@ -77,7 +77,7 @@ def test_the_bundle_gives_the_translator_s_pictures_at_every_size(
     servable = offer(run).graphs["translator"]
     eager = torch_run(servable, servable.inputs, servable.names)
     onnx = onnx_run(bundle.file(graph.onnx))
-    script = load_torchscript(bundle.file(graph.torchscript))
+    script = load_torchscript(bundle.file(graph.torchscript).read_bytes())
     scripted = torch_run(script, servable.inputs, servable.names)
     for height, width in SIZES:
         rows = varied_rows(graph.inputs, range(5), height, width)
