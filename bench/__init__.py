@@ -12,6 +12,9 @@ machine and from which commit it was made. Ctrl-C keeps what was measured so far
     python -m bench.pretraining          does a pretrained encoder help a classifier?
     python -m bench.anomaly              does an energy tell unusual pictures?
     python -m bench.diagnosis            does a diagnosis name what a run was made to fail of?
+    python -m bench.fcn RUN              do translated pictures show what their maps say?
+    python -m bench.ablations            do the claims of pix2pix hold, in little?
+    python -m bench.study                do people take the pictures for real ones?
     python -m bench.cuda                 does a GPU do what was written for it?
 
 ``quality`` asks ``export.evaluate``; its table is ``lines.py`` (what is in it, as data) and
@@ -22,5 +25,6 @@ machine and from which commit it was made. Ctrl-C keeps what was measured so far
 ``h2load.py``) on models (``random_models.py``), taken in turn (``rounds.py``) and judged
 (``verdicts.py``); the other servers' programs are in ``peers/``, and run in environments of their
 own (``environments.py``). ``soak`` is all that begins so: what is served, asked, done to it and
-seen of it, and what must then hold. Published figures are in RESULTS.md.
+seen of it, and what must then hold. The claims of a paper are held against runs by
+``claims.py``. Published figures are in RESULTS.md.
 """

@@ -1,50 +1,25 @@
-// The front page: no build step, no dependency. It uses the same HTTP interface as everybody else.
-"use strict";
+// The front page: no build step, no dependency. What a model can be asked is read off its manifest.
+
+import { fetchJson, fetchWithKey, hasKey, keepKey, latestOnly } from "./api.js";
+import { showProblem, showProgram, showReply } from "./gallery.js";
+import { givenWish, isDrawn, showKnobs } from "./knobs.js";
+import { Sketch, areaFor } from "./sketch.js";
 
 const find = (selector, within = document) => within.querySelector(selector);
-const copy = (id) => find(id).content.firstElementChild.cloneNode(true);
 const form = find("#form");
-const ANY = "";
+const TASKS = ["generate", "translate"];
+const STROKES_MS = 60; // what is drawn within this is asked for together
+const counts = { generate: 8, translate: 4 }; // of pictures, until somebody says otherwise
 let models = [];
+let keptSeed = null; // while somebody draws: other strokes, not another style
 
-function chosenModel() {
-  return models.find((model) => model.name === form.elements.model?.value);
-}
-
-// --- The API key, where the service asks for one: kept until the tab is closed. ---
-
-const KEPT = "ganymede-key";
-let key = sessionStorage.getItem(KEPT);
-
-function fetchWithKey(url, options = {}) {
-  const headers = key ? { ...options.headers, Authorization: `Bearer ${key}` } : options.headers;
-  return fetch(url, { ...options, headers });
-}
-
-function takeKey() {
-  key = find("#key-form").elements.key.value;
-  sessionStorage.setItem(KEPT, key);
-  find("#key-form").reset();
-  start();
-}
-
-async function fetchJson(url, options) {
-  let response;
-  try {
-    response = await fetchWithKey(url, options);
-  } catch {
-    throw { title: "No answer", detail: "the service could not be reached: is it running?" };
-  }
-  const body = await response.json().catch(() => ({ title: response.statusText }));
-  if (response.status === 401) find("#key-form").hidden = false;
-  if (!response.ok) throw body;
-  return body;
-}
+const chosenModel = () => models.find((model) => model.name === form.elements.model?.value);
+const chosenTask = () => form.elements.task.value;
 
 // --- What can be asked for. ---
 
 async function showPreview(picture, url) {
-  if (!key) {
+  if (!hasKey()) {
     picture.src = url;
     return;
   }
@@ -55,11 +30,11 @@ async function showPreview(picture, url) {
 }
 
 function modelCard(model) {
-  const card = copy("#model-card");
+  const card = find("#model-card").content.firstElementChild.cloneNode(true);
   const radio = find("input", card);
   radio.value = model.name;
   radio.checked = model.default;
-  radio.disabled = !model.tasks.includes("generate");
+  radio.disabled = !TASKS.some((task) => model.tasks.includes(task));
   const picture = find("img", card);
   if (model.preview) showPreview(picture, model.preview);
   else picture.hidden = true;
@@ -68,31 +43,6 @@ function modelCard(model) {
   find(".facts", card).textContent = `version ${model.version} · ${classes} · ${model.licence}`;
   card.title = model.description;
   return card;
-}
-
-function scalarField(name, scalar) {
-  const field = copy("#scalar-field");
-  find(".name", field).textContent = name.replaceAll("_", " ");
-  const range = find("input", field);
-  range.name = `scalar:${name}`;
-  range.min = scalar.low;
-  range.max = scalar.high;
-  range.step = (scalar.high - scalar.low) / 100 || 1;
-  range.defaultValue = scalar.default;
-  const show = () => { find("output", field).textContent = Number(range.value).toFixed(2); };
-  range.addEventListener("input", show);
-  show();
-  return field;
-}
-
-function showKnobs() {
-  const model = chosenModel();
-  if (!model) return;
-  find("#label-field").hidden = !model.classes;
-  const options = (model.classes ?? []).map((name, index) => new Option(name, index));
-  form.elements.label.replaceChildren(new Option("any", ANY), ...options);
-  const scalars = Object.entries(model.scalars);
-  find("#scalars").replaceChildren(...scalars.map(([name, scalar]) => scalarField(name, scalar)));
 }
 
 async function showModels() {
@@ -105,7 +55,26 @@ async function showModels() {
   } else if (!chosenModel()) {
     (find("#models input:enabled") ?? {}).checked = true;
   }
-  showKnobs();
+  await showModel();
+}
+
+/** Show the tasks of the chosen model, and the controls of the chosen one. */
+async function showModel() {
+  const model = chosenModel();
+  if (!model) return;
+  const offered = TASKS.filter((task) => model.tasks.includes(task));
+  find("#tasks").hidden = offered.length < 2;
+  if (!offered.includes(chosenTask())) form.elements.task.value = offered[0];
+  const task = chosenTask();
+  const { manifest } = await fetchJson(`models/${encodeURIComponent(model.name)}`);
+  if (model !== chosenModel() || task !== chosenTask()) return; // chosen anew meanwhile
+  const { inputs } = manifest.graphs[manifest.tasks[task]];
+  showKnobs(inputs, manifest.size, task === "translate");
+  form.elements.num_images.value = isDrawn(inputs) ? counts[task] : 1;
+  find(".go").textContent = task === "translate" ? "Translate" : "Generate";
+  find("#work").classList.toggle("beside", task === "translate");
+  find("#source").hidden = task !== "translate";
+  sketch.area = areaFor(manifest.size);
 }
 
 async function showHealth() {
@@ -116,118 +85,111 @@ async function showHealth() {
   health.title = problem?.detail ?? "";
 }
 
-// --- Asking. ---
+// --- Asking: one request at a time, and of what is wished meanwhile the latest. ---
 
-function wish() {
-  const asked = { model: chosenModel()?.name, num_images: Number(form.elements.num_images.value) };
-  const seed = form.elements.seed.value.trim();
-  if (seed) asked.seed = Number(seed);
-  if (form.elements.label.value !== ANY) asked.label = Number(form.elements.label.value);
-  for (const range of form.querySelectorAll("input[type=range]")) {
-    asked[range.name.replace("scalar:", "")] = Number(range.value);
+async function generate(asked) {
+  const headers = { "Content-Type": "application/json", Accept: "application/json" };
+  return fetchJson("generate", { method: "POST", headers, body: JSON.stringify(asked) });
+}
+
+async function translate(asked) {
+  const body = new FormData();
+  body.set("image", await sketch.picture(), "picture");
+  for (const [name, value] of Object.entries(asked)) body.set(name, value);
+  return fetchJson("translate", { method: "POST", headers: { Accept: "application/json" }, body });
+}
+
+const ask = latestOnly(async () => {
+  const task = chosenTask();
+  if (task === "translate" && sketch.isEmpty) {
+    find("#summary").textContent = "Draw something, or bring a picture: the answer comes as you draw.";
+    return;
   }
-  return asked;
-}
-
-function plainUrl(reply, image) {
-  const query = new URLSearchParams({ version: reply.version, seed: image.seed, ...reply.parameters });
-  if (image.label !== null) query.set("label", image.label);
-  return `generate/${encodeURIComponent(reply.model)}.png?${query}`;
-}
-
-function figure(reply, image) {
-  const element = copy("#picture");
-  const picture = find("img", element);
-  picture.src = `data:image/png;base64,${image.data}`;
-  picture.width = reply.width;
-  picture.height = reply.height;
-  picture.alt = `${image.label ?? "picture"}, seed ${image.seed}`;
-  picture.classList.toggle("small", reply.width < 160);
-  const link = find("a", element);
-  link.href = plainUrl(reply, image);
-  link.hidden = key !== null; // a link cannot send it
-  find(".class", element).textContent = image.label ?? "";
-  const seed = find(".seed", element);
-  seed.textContent = `seed ${image.seed}`;
-  seed.addEventListener("click", () => {
-    form.elements.seed.value = image.seed;
-    form.elements.seed.focus();
-  });
-  return element;
-}
-
-function showReply(reply) {
-  const { queue_s, run_s, encode_s, cached } = reply.timing;
-  const ms = (seconds) => `${(seconds * 1000).toFixed(1)} ms`;
-  const count = reply.images.length === 1 ? "1 picture" : `${reply.images.length} pictures`;
-  find("#summary").textContent = `${count} of ${reply.model}, version ${reply.version}, from seed `
-    + `${reply.seed}. `
-    + (cached ? "Kept from an earlier request."
-      : `Queue ${ms(queue_s)}, run ${ms(run_s)}, encode ${ms(encode_s)}.`);
-  find("#gallery").replaceChildren(...reply.images.map((image) => figure(reply, image)));
-}
-
-function showProgram(asked, seed) {
-  const body = JSON.stringify({ ...asked, seed }).replaceAll("'", "'\\''");
-  find("#program pre").textContent = `curl ${new URL("generate", document.baseURI)} \\\n`
-    + (key ? '  -H "Authorization: Bearer $GANYMEDE_KEY" \\\n' : "")
-    + `  -H 'Content-Type: application/json' -H 'Accept: image/png' -o pictures.png \\\n  -d '${body}'`;
-  find("#program").hidden = false;
-}
-
-function showProblem(problem) {
-  const box = find("#problem");
-  box.hidden = !problem;
-  box.replaceChildren();
-  if (!problem) return;
-  const title = document.createElement("h2");
-  title.textContent = problem.title ?? "Something went wrong";
-  box.append(title);
-  const fields = problem.errors ?? [];
-  const list = document.createElement(fields.length ? "ul" : "p");
-  if (!fields.length) list.textContent = problem.detail ?? String(problem);
-  for (const { field, detail } of fields) {
-    const item = document.createElement("li");
-    item.textContent = `${field}: ${detail}`;
-    list.append(item);
-  }
-  box.append(list);
-  if (problem.request_id) {
-    const id = document.createElement("code");
-    id.textContent = `request ${problem.request_id}`;
-    box.append(id);
-  }
-}
-
-async function generate() {
   const button = find(".go");
-  if (button.getAttribute("aria-busy") === "true") return;
   button.setAttribute("aria-busy", "true");
   try {
-    const headers = { "Content-Type": "application/json", Accept: "application/json" };
-    const asked = wish();
-    const reply = await fetchJson("generate", { method: "POST", headers, body: JSON.stringify(asked) });
+    const asked = { model: chosenModel()?.name, ...givenWish() };
+    if (keptSeed !== null) asked.seed ??= keptSeed;
+    const reply = await (task === "translate" ? translate(asked) : generate(asked));
+    if (task === "translate") keptSeed = reply.seed;
     showProblem(null);
-    showReply(reply);
-    showProgram(asked, reply.seed);
+    await showReply(reply, task);
+    showProgram(task, { ...asked, seed: reply.seed });
   } catch (problem) {
     showProblem(problem);
   } finally {
     button.setAttribute("aria-busy", "false");
   }
+});
+
+function askAnew() {
+  keptSeed = null;
+  return ask();
+}
+
+let soon = null;
+function askSoon() {
+  soon ??= setTimeout(() => { soon = null; ask(); }, STROKES_MS);
 }
 
 function start() {
   showModels().then(() => {
     find("#key-form").hidden = true;
     showProblem(null);
-    if (models.length) generate();
+    if (models.length && form.checkValidity()) askAnew();
   }, showProblem);
 }
 
-find("#key-form").addEventListener("submit", (event) => { event.preventDefault(); takeKey(); });
-form.addEventListener("submit", (event) => { event.preventDefault(); generate(); });
-find("#models").addEventListener("change", showKnobs);
-find("#forget").addEventListener("click", () => { form.elements.seed.value = ""; });
+// --- The picture to start from. ---
+
+const eraser = find("#eraser");
+const erases = () => eraser.getAttribute("aria-pressed") === "true";
+const pen = () => ({ colour: erases() ? null : find("#colour").value, width: Number(find("#width").value) });
+const sketch = new Sketch(find("#paper canvas"), find("#cross"), pen, askSoon);
+
+function bring(files) {
+  const [file] = files;
+  if (file && chosenTask() === "translate") sketch.bring(file).catch(showProblem);
+}
+
+eraser.addEventListener("click", () => { eraser.setAttribute("aria-pressed", String(!erases())); });
+find("#undo").addEventListener("click", () => sketch.undo());
+find("#clear").addEventListener("click", () => sketch.clear());
+find("#file").addEventListener("change", (event) => {
+  bring(event.target.files);
+  event.target.value = ""; // so that the same file can be chosen again
+});
+document.addEventListener("paste", (event) => bring(event.clipboardData.files));
+document.addEventListener("dragover", (event) => {
+  event.preventDefault(); // a picture that misses must not replace the page
+  find("#paper").classList.add("over");
+});
+for (const end of ["dragleave", "drop"]) {
+  document.addEventListener(end, () => find("#paper").classList.remove("over"));
+}
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  bring(event.dataTransfer.files);
+});
+
+find("#key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  keepKey(event.target.elements.key.value);
+  event.target.reset();
+  start();
+});
+form.addEventListener("submit", (event) => { event.preventDefault(); askAnew(); });
+form.addEventListener("change", (event) => {
+  if (["model", "task"].includes(event.target.name)) {
+    showModel().then(() => { if (chosenTask() === "translate") ask(); }, showProblem);
+  } else if (event.target.name === "num_images") {
+    counts[chosenTask()] = Number(event.target.value);
+  }
+});
+form.addEventListener("input", (event) => {
+  const isKnob = event.target.matches("input[type=range], select");
+  if (isKnob && chosenTask() === "translate" && !sketch.isEmpty) askSoon();
+});
+find("#forget").addEventListener("click", () => { form.elements.seed.value = ""; keptSeed = null; });
 showHealth();
 start();

@@ -86,3 +86,12 @@ async def test_files_are_revalidated(client: httpx.AsyncClient) -> None:
     for known in (reply.headers["etag"], f"W/{reply.headers['etag']}", "*"):
         again = await client.get("/static/page.css", headers={"If-None-Match": known})
         assert (again.status_code, again.content) == (304, b"")
+
+
+def test_every_script_that_a_script_imports_is_loaded_with_the_page() -> None:
+    text = (STATIC / "index.html").read_text("utf-8")
+    loaded = set(re.findall(r'"static/(\w+\.js)"', text))
+    assert len(loaded) > 1
+    for name in loaded:
+        imported = re.findall(r'from "\./(\w+\.js)"', (STATIC / name).read_text("utf-8"))
+        assert set(imported) <= loaded, name

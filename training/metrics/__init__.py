@@ -11,11 +11,14 @@
              -> coverage.py  precision and recall, density and coverage: fidelity and variety apart
              -> diversity.py how far apart are the pictures of one set?
     points -> bins.py        NDB and JSD: how evenly are the bins of the real data filled?
+    images, maps -> fcn.py      an FCN-8s trained on real pairs: the class of each pixel
+                 -> segmentation.py  the FCN-score: pixel and class accuracy, class IoU
     points, labels -> modes.py       how many modes of a known distribution, and how evenly
     pictures       -> reconstruction.py  how near to what they were made from
     densities      -> divergence.py  by quadrature, and out of a discriminator's loss
 
-``judge.py``, ``conditional.py``, ``features.py`` and ``modes.py`` need torch. No number here means
-anything alone: each depends on the features and the number of samples, so a report prints both, and
-beside each figure the same for real images against real images.
+``judge.py``, ``conditional.py``, ``features.py``, ``fcn.py`` and ``modes.py`` need torch; what they
+train is kept by ``weights.py``. No number here means anything alone: each depends on the features
+and the number of samples, so a report prints both, and beside each figure the same for real images
+against real images.
 """

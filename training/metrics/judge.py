@@ -17,12 +17,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from training.data.progress import Progress, silent
+from training.metrics.weights import keep, restored
 
 FEATURES = 128
 SMALLEST_SIDE = 16
@@ -146,10 +145,10 @@ def train_judge(
     with torch.random.fork_rng([]):  # the caller's random state stays as it is
         torch.manual_seed(settings.seed)
         judge = Judge(images.shape[1], images.shape[3], classes, settings.dropout)
-        if path is None or not _restore(judge, path):
+        if path is None or not restored(judge, path):
             _fit(judge, images, labels, settings, progress)
             if path:
-                _keep(judge, path)
+                keep(judge, path)
     return judge.eval()
 
 
@@ -164,21 +163,6 @@ def _key(images: Images, labels: Labels, classes: int, settings: JudgeSettings) 
     digest.update(np.ascontiguousarray(images).data)
     digest.update(np.ascontiguousarray(labels, "<i8").data)
     return digest.hexdigest()[:32]
-
-
-def _restore(judge: Judge, path: Path) -> bool:
-    try:
-        judge.load_state_dict(load_file(path))
-    except (FileNotFoundError, SafetensorError):
-        return False  # a file cut short is as good as none
-    return True
-
-
-def _keep(judge: Judge, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file({name: value.contiguous() for name, value in judge.state_dict().items()}, partial)
-    partial.replace(path)
 
 
 def _fit(
