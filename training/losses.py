@@ -137,6 +137,19 @@ def pulling_away(codes: Tensor) -> Tensor:
     return (cosines.sum() - cosines.diagonal().sum()) / (count * (count - 1))
 
 
+def matching(similarity: Tensor) -> Tensor:
+    """-E[log softmax_j(s_ij)] at j = i mod N: which of N texts does picture i show?
+
+    Zhang et al. 2021 (arXiv:2101.04702), equation 4.
+
+    Args:
+        similarity: [k N, N], of pictures to texts; N pictures for the texts in order, k times.
+    """
+    count = similarity.shape[1]
+    own = torch.arange(len(similarity), device=similarity.device) % count
+    return torch.nn.functional.cross_entropy(similarity.float(), own)
+
+
 def mode_seeking(images: Tensor, others: Tensor, latents: Tensor, other_latents: Tensor) -> Tensor:
     """1 / (mean |I_1 - I_2| / mean |z_1 - z_2| + 1e-5): small when latents apart give images apart.
 

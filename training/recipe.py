@@ -94,11 +94,15 @@ Optimizer = Annotated[
 
 @dataclass(frozen=True)
 class Shape:
-    """What the data looks like to a recipe: square pictures, and the names of their classes."""
+    """What the data looks like to a recipe: square pictures, and the names of their classes.
+
+    ``vocabulary`` is how many tokens its captions are made of, 0 without any.
+    """
 
     channels: int
     size: int
     classes: tuple[str, ...] = ()
+    vocabulary: int = 0
 
 
 @dataclass(frozen=True)

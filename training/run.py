@@ -152,6 +152,8 @@ def new_run_path(preset: str, folder: Path) -> Path:
 
 def describe(data: Dataset) -> dict[str, Any]:
     """What a bundle must know of the data that a generator learnt from."""
+    words = data.captions
+    spoken = {} if words is None else {"words": words.facts()}
     return {
         "name": data.name,
         "fingerprint": data.fingerprint,
@@ -161,12 +163,14 @@ def describe(data: Dataset) -> dict[str, Any]:
         "images": len(data),
         "channels": int(data.images.shape[3]),
         "size": int(data.images.shape[1]),
+        **spoken,
     }
 
 
 def shape_of(dataset: dict[str, Any]) -> Shape:
     """What a recipe must know of the data."""
-    return Shape(dataset["channels"], dataset["size"], tuple(dataset["classes"]))
+    vocabulary = dataset.get("words", {}).get("vocabulary", 0)
+    return Shape(dataset["channels"], dataset["size"], tuple(dataset["classes"]), vocabulary)
 
 
 @dataclass(frozen=True)

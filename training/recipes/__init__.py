@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from training.recipe import Recipe, Shape
-from training.recipes import autoencoder, cgan, dcgan, ebgan, gan, vae
+from training.recipes import autoencoder, cgan, dcgan, ebgan, gan, text, vae
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ SYSTEMS: dict[str, System] = {
     "autoencoder": System(autoencoder.stages),
     "vae": System(vae.stages),
     "ebgan": System(ebgan.stages),
+    "text": System(text.stages),
 }
 
 RecipeConfig = Annotated[
@@ -39,6 +40,7 @@ RecipeConfig = Annotated[
     | cgan.CGANConfig
     | autoencoder.AutoencoderConfig
     | vae.VAEConfig
-    | ebgan.EBGANConfig,
+    | ebgan.EBGANConfig
+    | text.TextConfig,
     Field(discriminator="system"),
 ]

@@ -139,7 +139,7 @@ class GAN(Recipe):
             fake = self.generator(*self.inputs(asked))
         fake.requires_grad_(self.config.r2 > 0)
         real_logits, fake_logits = self.logits(real, batch), self.logits(fake, asked)
-        terms = {"adversarial": self.objective.d(_beside(fake_logits, real_logits), fake_logits)}
+        terms = {"adversarial": self.objective.d(beside(fake_logits, real_logits), fake_logits)}
         if self.config.r1:
             terms["r1"] = self.config.r1 / 2 * zero_centred_penalty(real_logits, real)
         if self.config.r2:
@@ -157,7 +157,7 @@ class GAN(Recipe):
         fake = self.generator(*inputs)
         fake_logits = self.logits(fake, asked)
         real_logits = self.logits(batch.x, batch) if self.objective.pairs else fake_logits
-        terms = {"adversarial": self.objective.g(_beside(fake_logits, real_logits), fake_logits)}
+        terms = {"adversarial": self.objective.g(beside(fake_logits, real_logits), fake_logits)}
         return terms | self.g_terms(fake, inputs)
 
     def g_terms(self, fake: Tensor, inputs: tuple[Tensor, ...]) -> Terms:
@@ -173,7 +173,7 @@ class GAN(Recipe):
         }
 
 
-def _beside(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
+def beside(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
     """A real logit for each generated one: where several were drawn, each real one again."""
     repeats = max(1, len(fake_logits) // len(real_logits))
     return real_logits.repeat(repeats) if repeats > 1 else real_logits
