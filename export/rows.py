@@ -104,6 +104,7 @@ def chosen_rows(
     *,
     labels: Sequence[int] = (),
     scalars: Mapping[str, float] | None = None,
+    texts: Sequence[Sequence[int]] = (),
 ) -> Rows:
     """One row per seed: what is drawn from the seed, what was chosen, and defaults for the rest.
 
@@ -114,9 +115,10 @@ def chosen_rows(
         width: likewise.
         labels: class indices, one per row; used by a graph with a label alone.
         scalars: knobs by name; the others have their defaults.
+        texts: token ids, one text per row; used by a graph that reads a text alone.
 
     Raises:
-        InvalidChoice: the graph needs what no seed can give (an image, a text).
+        InvalidChoice: the graph needs what no seed can give (an image, a text that is not here).
     """
     chosen: Rows = {}
     for entry in inputs:
@@ -133,6 +135,8 @@ def chosen_rows(
                 chosen[entry.name] = np.full(shape, default, np.int64)
             case Vector():
                 chosen[entry.name] = np.zeros(shape, np.float32)
+            case Text() if len(texts) == len(seeds):
+                chosen[entry.name] = np.asarray(texts, np.int64)
             case Image() | Text():
                 raise InvalidChoice(f"input {entry.name!r} is a {entry.role}: no seed draws it")
     return chosen

@@ -1,9 +1,8 @@
 """What a run offers: its networks behind per-row inputs, as the manifest will declare them.
 
 A ``Servable`` is one graph of a bundle. Its network takes one tensor per declared input, batch
-first, and holds no randomness: latents, noise maps and dropout masks come in as rows. Knobs are
-per-row tensors, so that requests with different knobs share a batch. Pictures leave as uint8,
-denormalised inside the graph: a quarter of the bytes cross to whoever asked.
+first, and holds no randomness: latents, noise maps and dropout masks come in as rows. So do knobs,
+and requests with different ones share a batch. Pictures leave as uint8: a quarter of the bytes.
 
 ``SERVABLES`` is the one place where a training system becomes something to serve.
 """
@@ -12,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -38,6 +37,7 @@ from export.manifest import (
 )
 from export.rows import Rows, Run
 from export.scores import Scored
+from export.spoken import spoken
 from training.layers import to_uint8
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class Servable(nn.Module):
     """One graph: one tensor per input, batch first, to one finished tensor per output.
 
     Args:
-        network: returns a tensor per output, in order (alone, or in a tuple); an image as
-            float32 [N, C, H, W] in [-1, 1].
+        network: returns a tensor per output (alone, or in a tuple); an image as float32
+            [N, C, H, W] in [-1, 1].
         inputs: of ``network``, in order.
         outputs: what it returns, in order.
     """
@@ -129,6 +129,7 @@ class Offer:
     graphs: Mapping[str, Servable]
     tasks: Mapping[Task, str]
     size: Size
+    files: Mapping[str, bytes] = field(default_factory=dict)  # that graphs name: tokenizers
 
 
 def offer(run: LoadedRun) -> Offer:
@@ -154,8 +155,7 @@ def offer(run: LoadedRun) -> Offer:
 class Truncated(nn.Module):
     """A generator whose z is scaled towards its mean, which is 0, by a knob per row.
 
-    z and the knob are the first and the last input: ``(z, truncation)`` or
-    ``(z, label, truncation)``.
+    z and the knob are the first and the last input: ``(z, label, truncation)``.
     """
 
     def __init__(self, generator: nn.Module) -> None:
@@ -193,6 +193,12 @@ def _from_latent_and_label(run: LoadedRun) -> Offer:
     inputs = (_latent(run), Label(name="label", classes=names), TRUNCATION)
     zeros = torch.zeros(2, generator.latent), torch.zeros(2, dtype=torch.int64)
     return _pictures(generator, inputs, *zeros)
+
+
+def _from_latent_and_text(run: LoadedRun) -> Offer:
+    generator, (text, files) = cast(Any, run.recipe.generator), spoken(run.dataset)
+    zeros = torch.zeros(2, generator.latent), torch.zeros(2, text.length, dtype=torch.int64)
+    return replace(_pictures(generator, (_latent(run), text, TRUNCATION), *zeros), files=files)
 
 
 def _latent(run: LoadedRun) -> Latent:
@@ -290,4 +296,5 @@ SERVABLES: dict[str, Callable[[LoadedRun], Offer]] = {
     "autoencoder": _from_autoencoder,
     "vae": _from_posterior,
     "ebgan": _from_latent_and_scores,
+    "text": _from_latent_and_text,
 }

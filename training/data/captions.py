@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 LENGTH = 16  # tokens; of a longer caption the first
+EXAMPLES = 10  # that a bundle shows
 PADDING, UNKNOWN = "[PAD]", "[UNK]"  # the tokens 0 and 1
 
 Texts = Sequence[Sequence[str]]
@@ -46,8 +47,14 @@ class Captions:
 
     def facts(self) -> dict[str, Any]:
         """What a run and its bundle must know of them."""
-        length = self.tokens.shape[2]
-        return {"vocabulary": self.vocabulary, "length": length, "tokenizer": self.tokenizer}
+        length, count = self.tokens.shape[2], len(self.texts)
+        examples = dict.fromkeys(self.texts[k * count // EXAMPLES][0] for k in range(EXAMPLES))
+        return {
+            "vocabulary": self.vocabulary,
+            "length": length,
+            "examples": list(examples),
+            "tokenizer": self.tokenizer,
+        }
 
 
 def captions(texts: Texts, learnt: Texts) -> Captions:
