@@ -87,7 +87,7 @@ def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
 def test_words_are_those_of_the_text_input() -> None:
     z, label = Latent(name="z", shape=(2,)), Label(name="label", classes=("a", "b"))
     text = Text(name="text", tokenizer="t.json", length=3)
-    assert find_words([z, label], {}.__getitem__) is None
+    assert find_words([z, label], {"t.json": FILE}.__getitem__) is None
     found = find_words([z, text], {"t.json": FILE}.__getitem__)
     assert found is not None
     assert len(found.read("cat").ids) == 3

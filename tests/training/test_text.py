@@ -18,7 +18,7 @@ from training.errors import ConfigError
 from training.layers import shifted
 from training.log import Log
 from training.recipe import Batch, Shape
-from training.recipes.text import Encoder, TextGAN
+from training.recipes.text import Discriminator, Encoder, TextGAN
 from training.run import load_run
 from training.train import begin, resume, train
 from training.trainer import step
@@ -131,7 +131,7 @@ def test_the_other_texts_are_those_of_the_row_before() -> None:
     torch.testing.assert_close(judged.other, turned.own)
     assert judged.match.shape == (4, 4)
     torch.testing.assert_close(judged.match.roll(1, 1), turned.match)
-    assert judged.match.abs().max() <= recipe.discriminator.sharpness
+    assert judged.match.abs().max() <= Discriminator.sharpness
 
 
 def test_a_mismatch_is_a_real_picture_with_the_text_of_the_row_before() -> None:

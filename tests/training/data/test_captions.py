@@ -64,7 +64,8 @@ def test_a_picture_without_a_caption_is_refused(texts: list[list[str]]) -> None:
 
 def write(path: Path, **arrays: NDArray[Any]) -> Path:
     random = np.random.default_rng(0)
-    np.savez(path, images=random.integers(0, 256, (3, 8, 8), dtype=np.uint8), **arrays)
+    arrays["images"] = random.integers(0, 256, (3, 8, 8), dtype=np.uint8)
+    np.savez(path, **arrays)  # type: ignore[arg-type]
     return path
 
 
