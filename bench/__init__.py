@@ -6,14 +6,17 @@ machine and from which commit it was made. Ctrl-C keeps what was measured so far
     python -m bench.quality BUNDLE       how good are the pictures?
     python -m bench.training             how fast does it train?
     python -m bench.service              how fast does it answer?
-    python -m bench.anomaly              does an energy tell unusual pictures?
     python -m bench.soak                 does it hold, for ten minutes of everything at once?
+    python -m bench.coders               do they beat principal components, or a reference?
+    python -m bench.pretraining          does a pretrained encoder help a classifier?
+    python -m bench.anomaly              does an energy tell unusual pictures?
+    python -m bench.cuda                 does a GPU do what was written for it?
 
-``reality.py`` and ``scoring.py`` are the protocol of the first, ``plain_loop.py`` the baseline of
-the second. The third is a table of contenders (``servers.py``, ``rivals.py``, ``in_process.py``)
-under loads (``loads.py``, by ``wrk.py`` and ``h2load.py``) on models (``random_models.py``), taken
-in turn (``rounds.py``) and judged (``verdicts.py``); the other servers' programs are in ``peers/``,
-and run in environments of their own (``environments.py``). The fourth is all that begins with
-``soak``: what is served, asked, done to it and seen of it, and what must then hold. Published
-figures are in RESULTS.md.
+``reality.py`` and ``scoring.py`` are the protocol of ``quality``, ``plain_loop.py`` the baseline
+of ``training``. ``service`` is a table of contenders (``servers.py``, ``rivals.py``,
+``in_process.py``) under loads (``loads.py``, by ``wrk.py`` and ``h2load.py``) on models
+(``random_models.py``), taken in turn (``rounds.py``) and judged (``verdicts.py``); the other
+servers' programs are in ``peers/``, and run in environments of their own (``environments.py``).
+``soak`` is all that begins so: what is served, asked, done to it and seen of it, and what must then
+hold. Published figures are in RESULTS.md.
 """

@@ -32,6 +32,7 @@ from service.limits import Buckets
 from service.metrics import Metrics
 from service.middleware import (
     Application,
+    Arrivals,
     Observe,
     Receive,
     Scope,
@@ -98,7 +99,7 @@ def create_app(
     )
     app.state.config, app.state.repository, app.state.metrics = config, models, metrics
     app.state.control, app.state.cache = decides, reply_cache(config, metrics)
-    app.state.stopping, app.state.reading = False, set()
+    app.state.stopping, app.state.arrivals = False, Arrivals(config.timeout_s)
     for each in (pictures.routes, v2.routes, openai.routes, admin.routes, routes):
         app.include_router(each)
     app.add_exception_handler(ServiceError, _refuse)

@@ -11,6 +11,7 @@ Invariants, each with a test of that name in ``tests/service/test_batcher.py``:
 
 - every accepted item ends exactly once: with results, an exception, or cancelled;
 - an idle model starts at once, and batches form while it is busy;
+- what waits gets as much of the event loop as what comes in;
 - what runs without waiting is answered without waiting, and only where nothing else waits;
 - a batch holds whole rows of one key, and at most ``max_batch_rows``, or fewer if rows of that key
   are large;
@@ -297,6 +298,7 @@ class Batcher(Generic[P, R]):
         self.max_batch_rows, self._max_wait_s = max_batch_rows, max_wait_s
         self._max_queue_rows, self._max_queue_bytes = max_queue_rows, max_queue_bytes
         self._queue = _Queue()
+        self._ran_s = self._turn_ends = 0.0  # all runs together; until when they keep the loop
         self._running: dict[int, _Run] = {}  # by place, oldest first
         self._idle: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None  # while it runs, only full batches start
@@ -460,8 +462,8 @@ class Batcher(Generic[P, R]):
                     await self._execute(parts, place)
                     parts = []  # while nothing comes, hold nothing
                     self._end(place)
-                    if self._queue.rows:  # a run need not have waited for anything
-                        await asyncio.sleep(0)
+                    if self._queue.rows and self._clock() >= self._turn_ends:
+                        await self._let_others()
         except BaseException:  # this task was cancelled: nobody may wait for ever
             self._closing = True
             while self._queue.rows:
@@ -471,6 +473,18 @@ class Batcher(Generic[P, R]):
             raise
         finally:
             self._wake()  # when closing, the other places end too
+
+    async def _let_others(self) -> None:
+        """Give up the event loop, as a run need not have waited for anything, and take a turn.
+
+        A turn is as long as the loop was away: else all that comes in, and is refused, would starve
+        what was accepted.
+        """
+        left, ran_s = self._clock(), self._ran_s
+        await asyncio.sleep(0)
+        if self._turn_ends <= left:
+            now = self._clock()
+            self._turn_ends = now + (now - left) - (self._ran_s - ran_s)
 
     def _startable(self) -> bool:
         """A free lane takes what waits; the place behind the lanes takes a full batch only."""
@@ -508,6 +522,7 @@ class Batcher(Generic[P, R]):
         if place in order[: self._lanes] and len(order) > self._lanes:
             self._running[order[self._lanes]].since = self._clock()
         ran_s = self._clock() - run.since
+        self._ran_s += ran_s
         rows = [part.rows for part in run.parts]
         self._tell(Batch(rows, ran_s, run.alone, run.failed_runs, run.failed_parts))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from export.bundle import Bundle
+from export.manifest import Task
 from service.desired import Desired
 from service.errors import InvalidInput, UnknownModel
 from service.fields import suggest
@@ -22,6 +23,7 @@ class Catalogue:
         self._models: dict[str, dict[int, Model]] = {}
         self._answering: dict[str, int] = {}  # the version that is meant when none is pinned
         self._desired = Desired()
+        self._by_task: dict[Task, list[Model]] = {}  # as far as it was asked for
 
     # --- Who is asked. ---
 
@@ -57,6 +59,12 @@ class Catalogue:
     def models(self) -> list[Model]:
         """Every model that serves, by name, then by version."""
         return [model for name in self.names() for model in self.versions(name)]
+
+    def models_for(self, task: Task) -> list[Model]:
+        """Those that answer a task."""
+        if task not in self._by_task:
+            self._by_task[task] = [each for each in self.models() if task in each.manifest.tasks]
+        return self._by_task[task]
 
     def names(self) -> list[str]:
         """The names of the models that serve."""
@@ -132,6 +140,7 @@ class Catalogue:
         """Let a model answer from now on, in the place of the one with its name and version."""
         name, version = _identity(model.bundle)
         self._models.setdefault(name, {})[version] = model
+        self._by_task.clear()
         self._choose(name)
 
     def withdraw(self, identity: Identity) -> Model | None:
@@ -139,6 +148,7 @@ class Catalogue:
         name, version = identity
         versions = self._models.get(name, {})
         model = versions.pop(version, None)
+        self._by_task.clear()
         if versions:
             self._choose(name)
         elif model is not None:

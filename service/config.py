@@ -216,7 +216,7 @@ class ServiceConfig(BaseSettings):
         300.0, gt=0, description="Longest deadline that a request may set, in seconds."
     )
     queue_images: int = Field(
-        1024, ge=1, description="Most images waiting for one model, in all workers together."
+        512, ge=1, description="Most images waiting for one model, in all workers together."
     )
     queue_bytes: int = Field(
         256 * MiB, ge=1024, description="Most bytes of input waiting for one model, likewise."

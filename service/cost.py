@@ -79,13 +79,8 @@ class CostTable:
     def __init__(self, measured: dict[int, dict[int, float]]) -> None:
         if not measured or not all(measured.values()):
             raise ValueError("a cost table needs at least one measured bucket of each shape")
-        self._measured = tuple(measured)
+        self.largest_work = max(measured)  # the most row elements that were measured
         self._seconds = {work: dict(sorted(column.items())) for work, column in measured.items()}
-
-    @property
-    def largest_work(self) -> int:
-        """The most row elements that were measured."""
-        return max(self._measured)
 
     def columns(self) -> dict[int, dict[int, float]]:
         """Row elements -> bucket -> seconds, as far as they are known."""
@@ -123,7 +118,7 @@ class CostTable:
 
         Larger rows than any that was measured gain less by company, and need more memory.
         """
-        return max(1, min(rows, rows * max(self._measured) // row_elements))
+        return max(1, min(rows, rows * self.largest_work // row_elements))
 
     def useful_rows(self, row_elements: int) -> int:
         """The smallest bucket whose rate is all but the best: larger ones only add delay."""

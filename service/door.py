@@ -88,7 +88,7 @@ class Door:
     def refusal(self, path: str, scope: Scope) -> ServiceError | None:
         """Why no request for this path can be answered now, if so."""
         task = TASKS[path]
-        models = [each for each in self._repository.models() if task in each.manifest.tasks]
+        models = self._repository.catalogue.models_for(task)
         if not models:
             return self._not_ready()
         refusals = []

@@ -69,6 +69,7 @@ class Engine:
         self._queue_s, self._sleep = config.queue_s, sleep
         self.caution, self.tally = Caution(), Tally()
         self._faults, self._rebuilds = Faults(), 0
+        self._busy_costs = fitted.costs[fitted.layout.busy]
         self._broken: str | None = None
         self._usable = asyncio.Event()  # unset while the sessions are made anew
         self._usable.set()
@@ -76,7 +77,7 @@ class Engine:
         for session in fitted.sessions.values():
             session.observe = metrics.observe_batch(model)
         busy, alone = fitted.layout.busy, fitted.layout.alone
-        possible_rows = fitted.costs[busy].possible_rows
+        possible_rows = self._busy_costs.possible_rows
         self.batcher: Batcher[Rows, Rows] = Batcher(
             partial(self._run, busy),
             max_batch_rows=fitted.layout.max_batch_rows,
@@ -121,12 +122,12 @@ class Engine:
 
     def drain_s(self) -> float:
         """The predicted time of everything that waits."""
-        return self.batcher.waiting_rows * self._row_s(self.costs[self.layout.busy].largest_work)
+        return self.batcher.waiting_rows * self._row_s(self._busy_costs.largest_work)
 
     def predict(self, rows: Work, priority: Priority) -> tuple[float, float]:
         """The seconds that rows which came now would wait, and those that they would then take."""
         work, count = rows.row_elements, len(rows)
-        costs = self.costs[self.layout.busy]
+        costs = self._busy_costs
         batch_rows = costs.possible_rows(self.batcher.max_batch_rows, work)
         run_s = costs.seconds_for(min(count, batch_rows), work)
         ahead = self.batcher.rows_ahead(count, priority)
@@ -152,7 +153,7 @@ class Engine:
         if not wait_s:
             return own_s
         predicted_s = wait_s + own_s
-        needed_s = predicted_s * self.caution.factor
+        needed_s, wait_s = predicted_s * self.caution.factor, wait_s * self.caution.factor
         if needed_s > timeout_s:
             raise DeadlineUnmeetable(
                 f"the answer would take about {needed_s:.3g} s, and {timeout_s:.3g} s are left: "
@@ -176,13 +177,13 @@ class Engine:
 
     def _row_s(self, row_elements: int) -> float:
         """The time of a row when all lanes run full batches."""
-        costs = self.costs[self.layout.busy]
+        costs = self._busy_costs
         rows = costs.possible_rows(self.batcher.max_batch_rows, row_elements)
         return costs.seconds_for(rows, row_elements) / (rows * self.layout.busy.count)
 
     def _overdue_limit_s(self, parts: Sequence[Rows]) -> float:
         rows = sum(map(len, parts))
-        predicted_s = self.costs[self.layout.busy].seconds_for(rows, parts[0].row_elements)
+        predicted_s = self._busy_costs.seconds_for(rows, parts[0].row_elements)
         return OVERDUE_FACTOR * predicted_s
 
     # --- Runs, and what is learnt from them. ---

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
@@ -33,7 +34,7 @@ access = logging.getLogger("service.access")
 logger = logging.getLogger(__name__)
 
 CLIENT_GONE = 499  # never sent: what the log and the metrics say of a request nobody waits for
-WATCHED_AFTER_S = 0.005
+WATCHED_AFTER_S = 0.05
 STOPPED_RETRY_AFTER_S = 5.0  # a guess at how long a replacement takes to start
 _PROCESS, _COUNT = secrets.token_hex(6), count(1)  # together a new id for each request
 _FOUND_HEADERS = "service.headers"
@@ -196,32 +197,62 @@ def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     ]
 
 
-class ArrivesWithin:
-    """Raise RequestTimeout when the block, which reads a body, takes longer.
+class Arrivals:
+    """A block that reads a body ends with RequestTimeout when it takes longer than ``seconds``.
+
+    One timer watches all of them: nearly every body is there at once, and a timer for each would
+    cost more than reading it.
 
     Args:
-        seconds: for the whole body.
-        reading: holds the deadline meanwhile, for whoever stops the service to bring it forward.
+        seconds: for a whole body.
     """
 
-    def __init__(self, seconds: float, reading: set[asyncio.Timeout]) -> None:
-        self._reading = reading
-        self._deadline = asyncio.timeout(seconds)
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._latest = seconds, math.inf
+        self._began: dict[asyncio.Task[Any], float] = {}  # the first one began first
+        self._late: set[asyncio.Task[Any]] = set()
+        self._timer: asyncio.TimerHandle | None = None
 
-    async def __aenter__(self) -> None:
-        self._start = perf_counter()
-        await self._deadline.__aenter__()
-        self._reading.add(self._deadline)
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        loop = task.get_loop()
+        self._began[task] = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(self._seconds, self._look)
 
-    async def __aexit__(self, *raised: Any) -> None:  # noqa: ANN401
-        self._reading.discard(self._deadline)
-        try:
-            await self._deadline.__aexit__(*raised)
-        except TimeoutError:
-            told_s = round(perf_counter() - self._start, 1)
-            raise RequestTimeout(
-                f"the body did not arrive within {told_s:g} s: send it faster"
-            ) from None
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        began = self._began.pop(task)
+        if task in self._late:
+            self._late.remove(task)
+            if kind is asyncio.CancelledError and task.uncancel() == 0:
+                told_s = round(task.get_loop().time() - began, 1)
+                raise RequestTimeout(
+                    f"the body did not arrive within {told_s:g} s: send it faster"
+                ) from None
+
+    def hurry(self, seconds: float) -> None:
+        """Wait no longer than so many seconds from now."""
+        if self._timer is None:
+            return
+        self._timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._latest = loop.time() + seconds
+        self._look()
+
+    def _look(self) -> None:
+        """End what took too long, and come back when the next one will have."""
+        self._timer, loop = None, asyncio.get_running_loop()
+        for task, began in self._began.items():
+            due = min(began + self._seconds, self._latest)
+            if due > loop.time():
+                self._timer = loop.call_at(due, self._look)
+                break
+            if task not in self._late:
+                self._late.add(task)
+                task.cancel()
 
 
 class WhileWanted:

@@ -248,8 +248,7 @@ class Model:
         if not takes_room(pixels):
             yield
             return
-        name = f"{self.manifest.name}/{self.manifest.version}"
-        room = self._room[priority]
+        name, room = self._name, self._room[priority]
         async with AsyncExitStack() as stay:
             try:
                 async with asyncio.timeout(timeout_s):

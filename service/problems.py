@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import orjson
+
 from service.errors import (
     DeadlineExceeded,
     DeadlineUnmeetable,
@@ -47,9 +49,13 @@ def plain_problem(status: int, title: str, detail: str, request_id: str) -> Repl
 
 def _problem(members: dict[str, Any], request_id: str, headers: dict[str, str]) -> Reply:
     """What a client sent can be told back, whatever it is: lone surrogates are replaced."""
-    document = json.dumps(members | {"request_id": request_id}, ensure_ascii=False)
+    told = members | {"request_id": request_id}
+    try:
+        document = orjson.dumps(told)
+    except TypeError:
+        document = json.dumps(told, ensure_ascii=False).encode("utf-8", "replace")
     fixed = {"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store"}
-    return Reply(members["status"], document.encode("utf-8", "replace"), fixed | headers)
+    return Reply(members["status"], document, fixed | headers)
 
 
 def _reason(error: ServiceError) -> Refusal | None:

@@ -68,10 +68,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop, without waiting long for bodies that are still being sent."""
-        soon = asyncio.get_running_loop().time() + BODY_GRACE_S
-        for deadline in self._app.state.reading:
-            if not deadline.expired():
-                deadline.reschedule(min(soon, deadline.when()))
+        self._app.state.arrivals.hurry(BODY_GRACE_S)
         await super().shutdown(sockets)
         self._pulse.cancel()
 

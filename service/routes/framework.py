@@ -14,7 +14,6 @@ from service import documentation
 from service.errors import NotReady, ServiceError
 from service.middleware import (
     Application,
-    ArrivesWithin,
     ClientGone,
     Receive,
     Scope,
@@ -79,8 +78,8 @@ async def body_of(request: Request) -> bytes:
         RequestTimeout: it comes too slowly.
         ClientGone: it never comes.
     """
-    state, pieces = request.app.state, []
-    async with ArrivesWithin(state.config.timeout_s, state.reading):
+    pieces: list[bytes] = []
+    with request.app.state.arrivals:
         more = True
         while more:
             message = await request.receive()

@@ -77,8 +77,7 @@ async def _generate(
     while_wanted = partial(WhileWanted, request.receive)
     conditions = _conditions(request, form, plain_url=plain_url, while_wanted=while_wanted)
     cache = request.app.state.cache
-    reply = await generate(model, asked, conditions, *_surroundings(request), cache)
-    return reply
+    return await generate(model, asked, conditions, *_surroundings(request), cache)
 
 
 @routes.answer("/translate", "POST")
@@ -96,8 +95,7 @@ async def translate_image(request: Request) -> Reply:
     conditions = _conditions(request, form)
     async with WhileWanted(request.receive):
         cache = request.app.state.cache
-        reply = await translate(model, upload, conditions, *_surroundings(request), cache)
-    return reply
+        return await translate(model, upload, conditions, *_surroundings(request), cache)
 
 
 @routes.answer("/encode", "POST")
@@ -118,8 +116,7 @@ async def _read(request: Request, task: Reading) -> Reply:
     model = _model(request, upload.request.model, upload.request.version)
     conditions = _conditions(request, form)
     async with WhileWanted(request.receive):
-        reply = await read(task, model, upload, conditions, *_surroundings(request))
-    return reply
+        return await read(task, model, upload, conditions, *_surroundings(request))
 
 
 async def _upload(request: Request, schema: type[Asked]) -> Upload[Asked]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ import httpx
 
 from tests.acceptance.asking import eventually, free_port, numbers, query_path
 from tests.deploy.exposition import ROOT
+from tests.service.processes import running
 
 DIVISOR = 120  # an hour is 30 s
 HOLD_S = 6.0  # how long it is watched whether something else fires: the longest `for` is 7.5 s
@@ -90,8 +90,9 @@ class Watched:
 @contextmanager
 def watched(folder: Path, models: Path, *objectives: str, **settings: str) -> Iterator[Watched]:
     """Start both; the arguments are of ``render.py``, the settings of the service."""
+    given = {name.upper(): value for name, value in settings.items()}
     with (
-        serving(folder, models, settings) as (process, url),
+        running(folder / "service.log", "--models", models, **given) as (process, url),
         prometheus(folder, url, objectives) as address,
         httpx.Client(base_url=url, timeout=60) as to_service,
         httpx.Client(base_url=address) as to_prometheus,
@@ -100,30 +101,6 @@ def watched(folder: Path, models: Path, *objectives: str, **settings: str) -> It
         eventually(lambda: [] if stack.ask('up{job="ganymede"}') == [1.0] else ["not scraped yet"])
         eventually(lambda: sorted(stack.firing()))  # until then, it was down
         yield stack
-
-
-@contextmanager
-def serving(
-    folder: Path, models: Path, settings: dict[str, str]
-) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The service, and its URL."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GANYMEDE_")}
-    given = {f"GANYMEDE_{name.upper()}": value for name, value in settings.items()}
-    command = [sys.executable, "-m", "ganymede", "serve", "--port", "0", "--models", str(models)]
-    log = folder / "service.log"
-    with (
-        log.open("w") as stream,
-        subprocess.Popen(
-            command, cwd=ROOT, env=kept | given, stdout=subprocess.PIPE, stderr=stream, text=True
-        ) as process,
-    ):
-        assert process.stdout is not None
-        try:
-            line = process.stdout.readline()
-            assert " on http://" in line, log.read_text()
-            yield process, line.split(" on ")[1].strip()
-        finally:
-            process.kill()
 
 
 @contextmanager

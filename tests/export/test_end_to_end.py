@@ -14,22 +14,12 @@ from export.rows import varied_rows
 from export.runtime import onnx_run
 from export.servable import offer, torch_run
 from export.verify import verify
+from tests.training.tiny import Silent
 from training.config import validate
 from training.run import LoadedRun, load_run
 from training.train import train
-from training.trainer import Tick
 
 CLASSES = ("bright", "dark")
-
-
-class Unseen:
-    """Nobody watches."""
-
-    def begin(self, stage: int, images: int, total: int) -> None:
-        pass
-
-    def tick(self, tick: Tick, images_per_s: float) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +45,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
         "test",
     )
     path = folder / "runs" / "00001-tiny"
-    assert train(config, path, Unseen(), lambda: False)
+    assert train(config, path, Silent(), lambda: False)
     return load_run(path)
 
 

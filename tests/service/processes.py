@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -69,3 +70,16 @@ def refused(*options: str | Path, **settings: str) -> str:
     assert said.startswith("ganymede: ")
     assert "Traceback" not in done.stderr
     return said
+
+
+@contextmanager
+def announcing(url: str) -> Iterator[socket.socket]:
+    """A connection whose request has a body that is waited for, and never comes."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
+        connection.sendall(
+            b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+        )
+        assert connection.recv(1024).startswith(b"HTTP/1.1 100 ")
+        yield connection

@@ -140,6 +140,29 @@ async def test_batches_form_while_the_model_is_busy() -> None:
     assert device.batches[1:] == [[[1], [2], [3]]]
 
 
+async def test_what_waits_gets_as_much_of_the_event_loop_as_what_comes_in() -> None:
+    clock, steps = Clock(), list[str]()
+
+    async def run(parts: Sequence[Part]) -> list[Part]:
+        clock.now += 1
+        steps.append("run")
+        return list(parts)
+
+    async def others() -> None:
+        while busy.waiting_rows:
+            clock.now += 3
+            steps.append("others")
+            await asyncio.sleep(0)
+
+    busy: Numbers = Batcher(
+        run, max_batch_rows=2, max_queue_rows=99, max_queue_bytes=99, clock=clock
+    )
+    work = (busy.submit([row], key=row, nbytes=1) for row in range(12))
+    await asyncio.gather(*work, others())
+    # Three seconds of runs after three of others, and one more as a run may begin in time.
+    assert "".join(step[0] for step in steps) == "orrorrrrorrrrorr"
+
+
 async def test_requests_of_one_moment_share_a_batch() -> None:
     device = Device()
     idle = batcher(device)

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from service.app import create_app
+from service.catalogue import Catalogue
 from service.config import ServiceConfig
 from service.errors import InferenceFailed
 from service.metrics import Metrics
@@ -216,13 +217,12 @@ class HeldModel:
 
 
 class OneModel:
-    """A repository with one model."""
+    """A repository with one model, which no layer before the routes finds."""
+
+    catalogue = Catalogue(None)
 
     def __init__(self, model: HeldModel) -> None:
         self._model = model
-
-    def models(self) -> list[Model]:
-        return []
 
     def require_started(self) -> None: ...
 

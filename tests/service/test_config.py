@@ -27,7 +27,7 @@ def test_defaults_are_those_promised() -> None:
     config = load_config()
     assert (config.host, config.port, config.provider) == ("127.0.0.1", 8000, "auto")
     assert config.models == (starter_folder(),)
-    assert (config.max_images, config.queue_images) == (64, 1024)
+    assert (config.max_images, config.queue_images) == (64, 512)
     assert (config.max_body_bytes, config.queue_bytes) == (20 * 2**20, 256 * 2**20)
     assert config.timeout_s == 30
     assert (config.max_wait_s, config.watch_s) == (0, 2)

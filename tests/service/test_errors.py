@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from export.bundle import fingerprint, write_manifest
 from export.manifest import FixedSize, Manifest
 from service.app import create_app
+from service.catalogue import Catalogue
 from service.config import ServiceConfig
 from service.errors import (
     ChangeRefused,
@@ -68,15 +69,13 @@ class BrokenModel:
 
 
 class OneModel:
-    """A repository with one model."""
+    """A repository with one model, which no layer before the routes finds."""
 
+    catalogue = Catalogue(None)
     reasons: tuple[str, ...] = ()
 
     def __init__(self, model: object) -> None:
         self._model = model
-
-    def models(self) -> list[Model]:
-        return []
 
     def require_started(self) -> None: ...
 

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,15 @@ from pathlib import Path
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.service.processes import PATIENCE_S, ROOT, command, environment, lines, running
+from tests.service.processes import (
+    PATIENCE_S,
+    ROOT,
+    announcing,
+    command,
+    environment,
+    lines,
+    running,
+)
 from tests.tiny import tiny_bundle
 
 STARTED = re.compile(r"Started server process \[(\d+)\]")
@@ -194,13 +201,7 @@ def test_the_second_signal_does_not_wait(tmp_path: Path) -> None:
     tiny_bundle(tmp_path / "models")
     options = "--models", tmp_path / "models", "--workers", "2"
     with running(tmp_path / "log", *options) as (process, url):
-        host, _, port = url.removeprefix("http://").partition(":")
-        with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
-            connection.sendall(
-                b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-                b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
-            )
-            assert connection.recv(1024).startswith(b"HTTP/1.1 100 ")  # the body is waited for
+        with announcing(url) as connection:
             process.send_signal(signal.SIGTERM)
             process.send_signal(signal.SIGINT)
             assert process.wait(PATIENCE_S) == 0

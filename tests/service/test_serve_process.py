@@ -18,6 +18,7 @@ from service.config import ServiceConfig
 from tests.service.processes import (
     PATIENCE_S,
     ROOT,
+    announcing,
     command,
     environment,
     lines,
@@ -130,13 +131,7 @@ def test_a_body_that_does_not_come_does_not_hold_up_the_stop(tmp_path: Path, wor
     tiny_bundle(tmp_path / "models")
     log = tmp_path / "log"
     with running(log, "--models", tmp_path / "models", "--workers", workers) as (process, url):
-        host, _, port = url.removeprefix("http://").partition(":")
-        with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
-            connection.sendall(
-                b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-                b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
-            )
-            assert connection.recv(1024).startswith(b"HTTP/1.1 100 ")  # the body is waited for
+        with announcing(url) as connection:
             process.send_signal(signal.SIGTERM)
             reply = connection.recv(65536)
         assert reply.startswith(b"HTTP/1.1 408 ")  # not the 503 of a drain that was used up

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -12,18 +11,16 @@ import pytest
 from PIL import Image
 
 from export.publish import export_bundle
-from service.app import create_app
 from service.config import ServiceConfig
 from service.images import Pixels
-from tests.service.conftest import serving
 from tests.service.pictures import decode
+from tests.training.tiny import Silent
 from training.config import load_preset
 from training.data import load
 from training.data.photograph_blocks import photographs
 from training.metrics.reconstruction import psnr_db
 from training.run import load_run
 from training.train import train
-from training.trainer import Tick
 
 pytestmark = pytest.mark.anyio
 
@@ -33,26 +30,15 @@ PRESETS = {
 }
 
 
-class Unseen:
-    """Nobody watches."""
-
-    def begin(self, stage: int, images: int, total: int) -> None:
-        pass
-
-    def tick(self, tick: Tick, images_per_s: float) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
-async def client(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
+def config(tmp_path_factory: pytest.TempPathFactory) -> ServiceConfig:
+    """Of a service with the coders, after a few steps of training."""
     folder = tmp_path_factory.mktemp("coders")
     for name, (preset, *settings) in PRESETS.items():
-        config = load_preset(preset, [*settings, "schedule.precision=float32"])
-        assert train(config, folder / name, Unseen(), lambda: False)
+        training = load_preset(preset, [*settings, "schedule.precision=float32"])
+        assert train(training, folder / name, Silent(), lambda: False)
         export_bundle(load_run(folder / name), folder / "models", name, torchscript=False)
-    served = ServiceConfig(models=(folder / "models",), watch_s=0, cache_bytes=0)
-    async with serving(create_app(served)) as client:
-        yield client
+    return ServiceConfig(models=(folder / "models",), watch_s=0, cache_bytes=0)
 
 
 async def upload(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from export.publish import export_bundle
-from service.app import create_app
 from service.config import ServiceConfig
-from tests.service.conftest import serving
 from tests.service.pictures import decode
 from tests.training.tiny import Silent, never
 from training.config import validate
@@ -56,10 +53,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-async def client(models: Path) -> AsyncIterator[httpx.AsyncClient]:
-    config = ServiceConfig(models=(models,), watch_s=0, cache_bytes=0)
-    async with serving(create_app(config)) as client:
-        yield client
+def config(models: Path) -> ServiceConfig:
+    return ServiceConfig(models=(models,), watch_s=0, cache_bytes=0)
 
 
 async def score(client: httpx.AsyncClient, picture: Pictures) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,9 @@ from sklearn.datasets import load_sample_images
 from typer.testing import CliRunner
 
 from export import commands
-from service.app import create_app
 from service.config import ServiceConfig
 from service.images import Pixels
 from tests.service import restorer
-from tests.service.conftest import serving
 from tests.service.pictures import decode
 
 pytestmark = pytest.mark.anyio
@@ -54,10 +51,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-async def client(models: Path) -> AsyncIterator[httpx.AsyncClient]:
-    config = ServiceConfig(models=(models,), watch_s=0, cache_bytes=0)
-    async with serving(create_app(config)) as client:
-        yield client
+def config(models: Path) -> ServiceConfig:
+    return ServiceConfig(models=(models,), watch_s=0, cache_bytes=0)
 
 
 def unseen(number: int) -> Pixels:
