@@ -37,6 +37,9 @@ COMMANDS = {
     "export": Entry(
         "export.commands", "export", "Bundle a run, a module or a graph.", "export,cpu"
     ),
+    "evaluate": Entry(
+        "export.evaluate_command", "command", "Measure a run or a bundle.", "export,cpu"
+    ),
     "models": Entry("export.commands", "models", "List, show and verify bundles.", "cpu"),
     "sample": Entry("export.commands", "sample", "Draw pictures from a run or bundle.", "cpu"),
 }

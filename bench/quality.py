@@ -1,12 +1,14 @@
-"""How good are the pictures of a bundle, in the eyes of a judge trained on real images?
+"""How good are the pictures of a bundle, and of every fast preset?
 
-``python -m bench.quality BUNDLE`` scores one, the starter by default; ``--train PRESET`` trains and
-exports a new one first, and says how long that took. The exit status is 1 when a target is missed
-or the judge is too weak.
+``python -m bench.quality BUNDLE`` scores one, the starter by default, as ``ganymede evaluate``
+does, against targets; ``--train PRESET`` trains and exports a new one first, and says how long.
+The exit status is 1 when a target is missed or the judge is too weak. ``--all`` trains and measures
+every fast preset (``every.py``) and writes the table in RESULTS.md.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -18,21 +20,18 @@ import typer
 from rich.table import Table
 
 from bench.command import BenchError, console, run
+from bench.every import RESULTS, run_all
+from bench.measures import Budget
 from bench.progress import shown
-from bench.reality import LEAST_ACCURACY, Reality, meet
 from bench.result import Result
-from bench.scoring import Sample, score_generator
 from export.bundle import Bundle, load_bundle
 from export.catalogue import find
-from export.manifest import FixedSize, Label, Quality
-from export.sampling import Generator, pictures
-from export.source import open_generator
-from training.metrics.judge import Images, Labels
-
-__all__ = ["score_generator"]
-
+from export.evaluate import Wanted, evaluate, void
+from export.manifest import Quality
+from export.scoring import SAMPLES
 
 STARTER = "fashion"
+AT_ONCE = max(1, min(2, os.cpu_count() or 1))
 
 
 @dataclass(frozen=True)
@@ -92,15 +91,6 @@ def _ganymede(*arguments: str) -> str:
     return answer.stdout.strip().splitlines()[-1]
 
 
-def sampler(generator: Generator) -> Sample:
-    """The pictures that a service would answer with, for labels and seeds."""
-
-    def sample(labels: Labels, seeds: list[int]) -> Images:
-        return pictures(generator, seeds, labels=[int(label) for label in labels])
-
-    return sample
-
-
 def verdict(figure: Quality, targets: tuple[Target, ...]) -> dict[str, Any]:
     """A figure as JSON, with its target where it has one."""
     limits = [target.limit(figure) for target in targets if target.metric == figure.metric]
@@ -133,11 +123,24 @@ def main(
     data: Annotated[
         str | None, typer.Option(help="Compare with this data set, not the one learnt from.")
     ] = None,
-    samples: Annotated[int, typer.Option(min=100, help="For label agreement.")] = 2_000,
-    train_samples: Annotated[int, typer.Option(min=200, help="For GAN-train.")] = 10_000,
+    samples: Annotated[int, typer.Option(min=100, help="Of a generator.")] = SAMPLES,
     json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every fast preset, into the table.")
+    ] = False,
+    only: Annotated[list[str] | None, typer.Option(help="With --all: this entry alone.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="With --all: of what has several.")] = 1,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="With --all.")] = None,
+    out: Annotated[Path, typer.Option(help="With --all: runs, and what was measured.")] = Path(
+        "runs/quality"
+    ),
+    results: Annotated[Path, typer.Option(help="With --all: the file of the table.")] = RESULTS,
+    at_once: Annotated[int, typer.Option(min=1, help="With --all: processes.")] = AT_ONCE,
 ) -> None:
-    """Score a bundle."""
+    """Score a bundle, or every fast preset."""
+    if every:
+        budget = Budget(tuple(settings or ()), samples, seeds)
+        raise typer.Exit(1 if run_all(out, only or (), budget, results, at_once) else 0)
     if train and bundle != STARTER:
         raise BenchError("give a bundle, or --train PRESET, not both")
     trained = train_preset(train) if train else None
@@ -149,7 +152,7 @@ def main(
         result.update(run=trained.run.name, minutes=minutes)
     rows: list[dict[str, Any]] = []
     try:
-        _measure(opened, data, samples, train_samples, result, rows)
+        _measure(opened, Wanted(data, samples=samples), result, rows)
     except KeyboardInterrupt:
         print("interrupted: what follows was measured before", file=sys.stderr)
     _tell(result, rows)
@@ -159,37 +162,16 @@ def main(
         raise typer.Exit(1)
 
 
-def _measure(
-    bundle: Bundle,
-    data: str | None,
-    samples: int,
-    train_samples: int,
-    result: Result,
-    rows: list[dict[str, Any]],
-) -> None:
-    manifest = bundle.manifest
-    source = data or (manifest.provenance.dataset if manifest.provenance else None)
-    if not source:
-        raise BenchError(f"{bundle.path} does not say what it learnt from: add --data NAME")
-    if not isinstance(manifest.size, FixedSize):
-        raise BenchError(f"{bundle.path} has no fixed size: this protocol needs one")
-    generator = open_generator(str(bundle.path), [], None)
-    channels = next(o.channels for o in generator.outputs if o.kind == "image")
-    preset = manifest.provenance.preset if manifest.provenance else ""
+def _measure(bundle: Bundle, wanted: Wanted, result: Result, rows: list[dict[str, Any]]) -> None:
+    made = bundle.manifest.provenance
+    targets = TARGETS.get(made.preset if made else "", ())
+    result.update(figures=rows)
+    figures = []
     with shown() as progress:
-        reality = meet(source, manifest.size.height, channels, train_samples, progress)
-        result.update(judge=_judge(reality), void=not reality.valid, figures=rows)
-        conditional = any(isinstance(entry, Label) for entry in generator.inputs)
-        targets = TARGETS.get(preset, ())
-        for figure in score_generator(
-            sampler(generator),
-            reality,
-            conditional=conditional,
-            samples=samples,
-            train_samples=train_samples,
-            progress=progress,
-        ):
+        for figure in evaluate(bundle, wanted, progress):
+            figures.append(figure)
             rows.append(verdict(figure, targets))
+            result.update(void=void(figures))
     result.update(complete=True)
 
 
@@ -208,16 +190,6 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def _judge(reality: Reality) -> dict[str, Any]:
-    return {
-        "data": reality.name,
-        "images": reality.judge_images,
-        "test_images": len(reality.test),
-        "test_accuracy": reality.accuracy,
-        "least_accuracy": LEAST_ACCURACY.get(reality.name),
-    }
-
-
 def _tell(result: Result, rows: list[dict[str, Any]]) -> None:
     output, facts = console(), result.facts
     about = facts["bundle"]
@@ -233,12 +205,7 @@ def _tell(result: Result, rows: list[dict[str, Any]]) -> None:
         names = ", ".join(row["metric"] for row in rows if row["protocol"] == protocol)
         output.print(f"{names}: {protocol}", markup=False, soft_wrap=True)
     if facts.get("void"):
-        judge = facts["judge"]
-        output.print(
-            f"VOID: the judge reaches {judge['test_accuracy']:.3f} on the test images of "
-            f"{judge['data']}, and needs {judge['least_accuracy']:.2f}",
-            style="bold red",
-        )
+        output.print(facts["void"], style="bold red", markup=False)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,10 @@ A generator that was not trained here comes with a spec (``spec.py``), as a modu
 (``own_module.py``: runs its owner's code) or as ONNX (``own_graph.py``: what is taken;
 ``own_tail.py``: what is added). ``own.py`` takes both through the same build.py and publish.py.
 
+How good a bundle is, ``evaluate.py`` asks ``training.metrics``: of its pictures (``scoring.py``),
+its codes and scores (``coding.py``), against real images (``reality.py``). ``ganymede evaluate``
+is ``evaluate_command.py``.
+
 ``manifest.py`` and ``bundle.py`` are the contract between the writer (this package) and the
 readers (``service``, the TorchServe handler): standard library and pydantic only. ``draw.py``
 turns a role and a seed into an array, and is shared by everybody who needs the same picture:

@@ -82,10 +82,14 @@ class Provenance(Frozen):
 
 
 class Quality(Frozen):
-    """A measured number; ``reference`` is the same for real test images, where it exists."""
+    """A measured number; ``reference`` is the same for real test images, where it exists.
+
+    Where a figure has none of real images, a plain baseline stands there: the protocol says what.
+    """
 
     metric: str
     value: float
+    spread: float | None = None  # standard deviation, of what is a mean
     reference: float | None = None
     samples: int
     protocol: str

@@ -104,7 +104,7 @@ def chosen_rows(
     *,
     labels: Sequence[int] = (),
     scalars: Mapping[str, float] | None = None,
-    texts: Sequence[Sequence[int]] = (),
+    given: Rows | None = None,
 ) -> Rows:
     """One row per seed: what is drawn from the seed, what was chosen, and defaults for the rest.
 
@@ -115,13 +115,16 @@ def chosen_rows(
         width: likewise.
         labels: class indices, one per row; used by a graph with a label alone.
         scalars: knobs by name; the others have their defaults.
-        texts: token ids, one text per row; used by a graph that reads a text alone.
+        given: rows of inputs that are there already, by name.
 
     Raises:
         InvalidChoice: the graph needs what no seed can give (an image, a text that is not here).
     """
     chosen: Rows = {}
     for entry in inputs:
+        if given and entry.name in given:
+            chosen[entry.name] = given[entry.name]
+            continue
         shape = (len(seeds), *row_shape(entry, height, width))
         match entry:
             case Latent() | Noise():
@@ -135,8 +138,6 @@ def chosen_rows(
                 chosen[entry.name] = np.full(shape, default, np.int64)
             case Vector():
                 chosen[entry.name] = np.zeros(shape, np.float32)
-            case Text() if len(texts) == len(seeds):
-                chosen[entry.name] = np.asarray(texts, np.int64)
             case Image() | Text():
                 raise InvalidChoice(f"input {entry.name!r} is a {entry.role}: no seed draws it")
     return chosen

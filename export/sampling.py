@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from export.draw import SEED_LIMIT, draw_label
 from export.errors import InvalidChoice
 from export.manifest import ImageOutput, Input, Label, Output, Scalar, Text
-from export.rows import Run, chosen_rows, cut
+from export.rows import Rows, Run, chosen_rows, cut
 from export.tokens import TextRefused, Words
 
 _BATCH_ROWS = 32
@@ -61,12 +61,19 @@ def pictures(
     if image is None:
         raise InvalidChoice("this graph gives no picture: choose a bundle that generates")
     size = generator.height, generator.width
-    words = generator.words
-    ids = [words.read(text).ids for text in texts] if words is not None else []
-    rows = chosen_rows(generator.inputs, seeds, *size, labels=labels, scalars=scalars, texts=ids)
+    said = _said(generator, texts)
+    rows = chosen_rows(generator.inputs, seeds, *size, labels=labels, scalars=scalars, given=said)
     starts = range(0, len(seeds), _BATCH_ROWS)
     batches = [generator.run(cut(rows, k, k + _BATCH_ROWS))[image.name] for k in starts]
     return np.concatenate(batches)
+
+
+def _said(generator: Generator, texts: Sequence[str]) -> Rows:
+    """The rows of the text input, if there is one and something was said."""
+    entry, words = generator.text, generator.words
+    if entry is None or words is None or not texts:
+        return {}
+    return {entry.name: np.array([words.read(text).ids for text in texts], np.int64)}
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -8,6 +8,7 @@ The tree; each message says what to change, and the command line prints it witho
       x RunExists         the run folder holds a run already: resume it or choose another
       x CheckpointError   nothing to resume from, or not a checkpoint of this recipe
       x Diverged          a loss is not finite; the last good checkpoint is kept
+      x FeaturesMissing   a network to compare pictures with is not installed, or is another
 """
 
 from __future__ import annotations
@@ -35,3 +36,7 @@ class CheckpointError(TrainingError):
 
 class Diverged(TrainingError):
     """A loss is not finite; the last good checkpoint is kept."""
+
+
+class FeaturesMissing(TrainingError):
+    """A network to compare pictures with is not installed, or is another than the known one."""

@@ -48,7 +48,7 @@ def neighbourhood(real: Features, generated: Features, k: int = 5) -> Neighbourh
     in_real = np.zeros(len(generated), np.int64)
     in_generated = np.zeros(len(real), bool)
     covered = np.zeros(len(real), bool)
-    for rows, distance in _distances(real, generated):
+    for rows, distance in squared_distances(real, generated):
         inside = distance <= real_radius[rows, None]
         in_real += inside.sum(axis=0)
         covered[rows] = inside.any(axis=1)
@@ -66,15 +66,15 @@ def ball_radius(points: Features, k: int) -> Distances:
     if not 0 < k < len(points):
         raise ValueError(f"k is {k}: it must be 1 to {len(points) - 1} for {len(points)} points")
     radius = np.empty(len(points))
-    for rows, distance in _distances(points, points):
+    for rows, distance in squared_distances(points, points):
         span = range(len(points))[rows]
         distance[np.arange(len(span)), span] = np.inf  # no point is its own neighbour
         radius[rows] = np.partition(distance, k - 1, axis=1)[:, k - 1]
     return radius
 
 
-def _distances(a: Features, b: Features) -> Iterator[tuple[slice, Distances]]:
-    """Squared distances of a few rows of ``a`` at a time to all of ``b``.
+def squared_distances(a: Features, b: Features) -> Iterator[tuple[slice, Distances]]:
+    """Squared Euclidean distances of a few rows of ``a`` at a time to all of ``b``.
 
     |a - b|^2 = |a|^2 + |b|^2 - 2 a.b, about a common centre, where less is lost to rounding.
     """

@@ -1,0 +1,232 @@
+"""How good is a bundle? Its graphs, run as a service runs them, measured by ``training.metrics``.
+
+Which figures there are follows from its tasks and from the roles of its inputs, never from the
+system that made it: ``generate`` is compared with real images (``scoring.py``), a code that
+``encode`` gives and ``generate`` takes is followed from picture to picture, and ``score`` is asked
+to tell pictures apart (``coding.py``). ``reality.py`` is the data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from export.bundle import MANIFEST, Bundle, load_bundle, write_manifest
+from export.catalogue import find
+from export.coding import code_and_latent, image_of, reconstruction, separation
+from export.errors import InvalidChoice
+from export.manifest import FixedSize, ImageOutput, Manifest, Quality, Text
+from export.manifest import Image as Picture
+from export.reality import LEAST_ACCURACY, Labelled, Reality, meet
+from export.rows import Run
+from export.runtime import onnx_run
+from export.sampling import Generator, pictures
+from export.scoring import SAMPLES, Sample, score_generator
+from training import data
+from training.data.dataset import Images, Labels
+from training.data.progress import Progress, silent
+from training.metrics.features import Extractor, inception, lite0, of_judge
+
+FEATURES = "judge, lite0, inception:FILE"
+JUDGE = "judge accuracy"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a bundle is compared with, and how.
+
+    Args:
+        source: the data set; none is the one that it learnt from.
+        features: names, see ``FEATURES``; none is the judge, or lite0 where there can be none.
+        samples: see ``score_generator``.
+        against: unusual pictures, for a score.
+    """
+
+    source: str | None = None
+    features: tuple[str, ...] = ()
+    samples: int = SAMPLES
+    against: str | None = None
+
+
+@contextlib.contextmanager
+def opened(
+    source: str, folders: Sequence[Path], version: int | None, step: Callable[[str], None]
+) -> Iterator[Bundle]:
+    """The bundle of a path or name; of a run, one that is there until the end of the block.
+
+    Raises:
+        UnknownBundle, BundleError, ExportError, TrainingError: as an export raises them.
+    """
+    path = Path(source)
+    if not (path / "config.yaml").is_file() or (path / MANIFEST).is_file():
+        yield load_bundle(find(source, folders, version))
+        return
+    from export.publish import export_bundle
+    from training.run import load_run
+
+    with tempfile.TemporaryDirectory() as folder:
+        yield export_bundle(
+            load_run(path), Path(folder), "evaluated", torchscript=False, progress=step
+        )
+
+
+def evaluate(
+    bundle: Bundle, wanted: Wanted, progress: Progress = silent, cache: Path | None = None
+) -> Iterator[Quality]:
+    """Figure after figure, each with its sample count and protocol.
+
+    Args:
+        bundle: to measure.
+        wanted: with what, and how.
+        progress: told of steps that take long.
+        cache: folder of data and judges.
+
+    Raises:
+        InvalidChoice: no figure can be had.
+        DataError, FeaturesMissing: what it is compared with is not there.
+    """
+    manifest = bundle.manifest
+    doable = measurable(manifest)
+    if not doable:
+        raise InvalidChoice(
+            f"no figure is known for {', '.join(manifest.tasks)} of {manifest.name} alone: it can "
+            "be compared with data when it generates from a seed, codes and decodes, or scores"
+        )
+    reality = meet(_source(bundle, wanted), *_shape(manifest), progress, cache)
+    runs = {task: onnx_run(bundle.file(manifest.graph(task).onnx)) for task in manifest.tasks}
+    if "generate" in doable:
+        yield from _generated(manifest, runs["generate"], reality, wanted, progress)
+    if "encode" in doable:
+        yield from reconstruction(manifest, runs["encode"], runs["generate"], reality, progress)
+    if "score" in doable:
+        unusual = _unusual(wanted.against, reality, cache)
+        yield from separation(manifest, runs["score"], reality, unusual, wanted.against or "")
+
+
+def measurable(manifest: Manifest) -> set[str]:
+    """The tasks that can be measured by pictures alone."""
+    found = set()
+    if "generate" in manifest.tasks and isinstance(manifest.size, FixedSize):
+        roles = {type(entry) for entry in manifest.graph("generate").inputs}
+        found |= {"generate"} if not roles & {Picture, Text} else set()
+    if code_and_latent(manifest) and image_of(manifest.graph("encode")):
+        found.add("encode")
+    if "score" in manifest.tasks and image_of(manifest.graph("score")):
+        found.add("score")
+    return found
+
+
+def void(figures: Sequence[Quality]) -> str:
+    """Why figures mean nothing, if they do: the judge is too weak."""
+    for one in figures:
+        if one.metric == JUDGE and one.reference is not None and one.value < one.reference:
+            return (
+                f"VOID: the judge reaches {one.value:.3f} on {one.samples} test images, and needs "
+                f"{one.reference:.2f}"
+            )
+    return ""
+
+
+def record(bundle: Bundle, figures: Sequence[Quality]) -> Bundle:
+    """Write figures into a bundle's manifest, in the place of those of the same name.
+
+    Its digest changes with it: a service that has it loaded sees a new bundle.
+    """
+    names = {figure.metric for figure in figures}
+    others = [one for one in bundle.manifest.quality if one.metric not in names]
+    quality = (*others, *figures)
+    return write_manifest(bundle.path, bundle.manifest.model_copy(update={"quality": quality}))
+
+
+def sampler(generator: Generator) -> Sample:
+    """The pictures that a service would answer with, for labels and seeds."""
+
+    def sample(labels: Labels, seeds: list[int]) -> Images:
+        return pictures(generator, seeds, labels=[int(label) for label in labels])
+
+    return sample
+
+
+def extractors(names: Sequence[str], reality: Reality) -> list[Extractor]:
+    """The features of these names; by default the judge's, or lite0 where there is no judge.
+
+    Raises:
+        InvalidChoice: no such features, or no judge for this data.
+        FeaturesMissing: their weights are not here.
+    """
+    verdicts = reality.verdicts
+    found = []
+    for name in names or (("judge",) if verdicts else ("lite0",)):
+        kind, _, path = name.partition(":")
+        if kind == "judge" and not path:
+            if verdicts is None:
+                raise InvalidChoice(
+                    f"{reality.name} cannot teach a judge, which needs classes, 128 images and 16 "
+                    "pixels: --features lite0"
+                )
+            found.append(of_judge(verdicts.judge, f"{reality.judge_protocol}; its 128 features"))
+        elif name == "lite0":
+            found.append(lite0())
+        elif kind == "inception" and path:
+            found.append(inception(Path(path)))
+        else:
+            raise InvalidChoice(f"no features {name!r}: there are {FEATURES}")
+    return found
+
+
+def _generated(
+    manifest: Manifest, run: Run, reality: Reality, wanted: Wanted, progress: Progress
+) -> Iterator[Quality]:
+    graph, size = manifest.graph("generate"), manifest.size
+    assert isinstance(size, FixedSize)  # as measurable has seen
+    if verdicts := reality.verdicts:
+        yield Quality(
+            metric=JUDGE,
+            value=verdicts.accuracy,
+            reference=LEAST_ACCURACY.get(reality.name),
+            samples=len(reality.test),
+            protocol=f"{reality.judge_protocol}; reference: the least that it needs",
+        )
+    generator = Generator(run, graph.inputs, graph.outputs, size.height, size.width)
+    yield from score_generator(
+        sampler(generator),
+        reality,
+        extractors(wanted.features, reality),
+        classes=len(graph.label.classes) if graph.label else 0,
+        samples=wanted.samples,
+        progress=progress,
+    )
+
+
+def _source(bundle: Bundle, wanted: Wanted) -> str:
+    made = bundle.manifest.provenance
+    source = wanted.source or (made.dataset if made else None)
+    if not source:
+        raise InvalidChoice(f"{bundle.path} does not say what it learnt from: add --data NAME")
+    return source
+
+
+def _shape(manifest: Manifest) -> tuple[int | None, int]:
+    """Side (None where any will do) and channels of its pictures."""
+    graphs = manifest.graphs.values()
+    tensors = [tensor for graph in graphs for tensor in (*graph.outputs, *graph.inputs)]
+    channels = next(t.channels for t in tensors if isinstance(t, ImageOutput | Picture))
+    size = manifest.size
+    if not isinstance(size, FixedSize):
+        return None, channels
+    if size.height != size.width:
+        raise InvalidChoice(
+            f"its pictures are {size.height}x{size.width}: data is square, and cannot be compared"
+        )
+    return size.height, channels
+
+
+def _unusual(against: str | None, reality: Reality, cache: Path | None) -> Labelled | None:
+    if against is None:
+        return None
+    _, side, _, channels = reality.test.images.shape
+    found = data.load(against, split="test", size=side, channels=channels, cache=cache)
+    return Labelled(found.images, found.labels)

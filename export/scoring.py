@@ -1,0 +1,267 @@
+"""How good are the pictures of a generator? What is drawn, and what stands beside each figure.
+
+Which figures there are follows from the data and the generator's inputs: those of classes where it
+takes a label and the data has the same classes, the others always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.manifest import Quality
+from export.reality import SMALL, Labelled, Reality, Verdicts, balanced, spread
+from training.data.dataset import Images, Labels
+from training.data.progress import Progress, silent
+from training.metrics.bins import BINS, bin_score, make_bins
+from training.metrics.conditional import gan_train, label_agreement
+from training.metrics.coverage import neighbourhood
+from training.metrics.diversity import pairwise_distance
+from training.metrics.features import Extractor, resized_images
+from training.metrics.frechet import frechet_distance, gaussian
+from training.metrics.kernel import SUBSETS, kernel_distance, subset_size
+
+SAMPLES = 10_000
+AGREEMENT_SAMPLES = 2_000
+NEIGHBOURS = 5
+CHUNK = 500
+BIN_SIDE = 32  # pixels: larger pictures are binned at this size
+
+Sample = Callable[[Labels, list[int]], Images]
+"""A label and a seed per image to uint8 [N, H, W, C]; without classes it ignores the labels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """Equal counts of samples, of real images, and of other real images."""
+
+    made: Labelled
+    real: Labelled
+    others: Labelled
+
+    def __len__(self) -> int:
+        return len(self.made)
+
+
+def score_generator(
+    sample: Sample,
+    reality: Reality,
+    extractors: Sequence[Extractor],
+    *,
+    classes: int = 0,
+    samples: int = SAMPLES,
+    progress: Progress = silent,
+) -> Iterator[Quality]:
+    """Figure after figure, cheapest first, each with its reference: the same of real images.
+
+    Image k has seed k and, with classes, label k mod K, so that every prefix is balanced.
+
+    Args:
+        sample: the generator.
+        reality: what it is compared with.
+        extractors: the features of distances; precision, recall, density, coverage and diversity
+            are taken in the first.
+        classes: K of the label that it takes; 0 when it takes none.
+        samples: to draw; label agreement looks at 2,000 of them, and what compares sets at as
+            many as half the test set has.
+        progress: told of steps that take long.
+    """
+    judged = reality.verdicts if classes == len(reality.classes) else None
+    count = samples if judged else min(samples, len(reality.halves[0]))
+    drawn = _draw(sample, classes, count, progress)
+    if judged:
+        yield _agreement(reality, judged, drawn.take(slice(AGREEMENT_SAMPLES)))
+    compared = compare(drawn, reality)
+    for k, extractor in enumerate(extractors):
+        yield from distribution(compared, reality.kind, extractor, k == 0, progress)
+    yield from binned(compared, reality, progress)
+    if judged:
+        yield from _learning(reality, judged, drawn, progress)
+
+
+def _draw(sample: Sample, classes: int, count: int, progress: Progress) -> Labelled:
+    labels = np.arange(count) % max(1, classes)
+    images = []
+    for start in range(0, count, CHUNK):
+        chunk = labels[start : start + CHUNK]
+        images.append(sample(chunk, list(range(start, start + len(chunk)))))
+        progress("samples", start + len(chunk), count)
+    return Labelled(np.concatenate(images), labels if classes else None)
+
+
+def compare(drawn: Labelled, reality: Reality) -> Compared:
+    """As many of each as there are of all, with every class's share kept."""
+    real, others = reality.halves
+    count = min(len(real), len(others), len(drawn))
+    return Compared(drawn.take(slice(count)), spread(real, count), spread(others, count))
+
+
+def _agreement(reality: Reality, verdicts: Verdicts, drawn: Labelled) -> Quality:
+    assert drawn.labels is not None
+    return Quality(
+        metric="label agreement",
+        value=label_agreement(verdicts.judge, drawn.images, drawn.labels),
+        reference=verdicts.accuracy,
+        samples=len(drawn),
+        protocol=f"{reality.judge_protocol}; samples class-balanced; reference: real test images",
+    )
+
+
+def distribution(
+    compared: Compared,
+    kind: str,
+    extractor: Extractor,
+    everything: bool = True,
+    progress: Progress = silent,
+) -> Iterator[Quality]:
+    """Distances of samples, and of other real images, from the same real images.
+
+    Args:
+        compared: equal counts of each.
+        kind: what the real images are.
+        extractor: of features.
+        everything: neighbourhoods and diversity too.
+        progress: told how far the features are.
+    """
+    count = len(compared)
+    parts = (compared.real, compared.made, compared.others)
+    real, made, others = (extractor(part.images, progress) for part in parts)
+    protocol = (
+        f"{extractor.about}; {count} samples against {count} {kind}; "
+        f"reference: {count} others of these against the same"
+    )
+    target = gaussian(real)
+    yield Quality(
+        metric=extractor.distance_name("F"),
+        value=frechet_distance(target, gaussian(made)),
+        reference=frechet_distance(target, gaussian(others)),
+        samples=count,
+        protocol=protocol,
+    )
+    ours, floor = (kernel_distance(real, each) for each in (made, others))
+    subsets = f"{SUBSETS} subsets of {subset_size(count, count)}, unbiased, cubic kernel"
+    yield Quality(
+        metric=extractor.distance_name("K"),
+        value=ours.value,
+        spread=ours.spread,
+        reference=floor.value,
+        samples=count,
+        protocol=f"{protocol}; {subsets}",
+    )
+    if everything:
+        yield from _neighbourhoods(real, made, others, protocol)
+        yield from _diversities(compared, made, others, extractor)
+
+
+def _neighbourhoods(
+    real: NDArray[np.float32], made: NDArray[np.float32], others: NDArray[np.float32], protocol: str
+) -> Iterator[Quality]:
+    ours, ceiling = (neighbourhood(real, each, NEIGHBOURS) for each in (made, others))
+    for metric in ("precision", "recall", "density", "coverage"):
+        yield Quality(
+            metric=metric,
+            value=getattr(ours, metric),
+            reference=getattr(ceiling, metric),
+            samples=len(made),
+            protocol=f"{protocol}; k = {NEIGHBOURS}",
+        )
+
+
+def _diversities(
+    compared: Compared,
+    made: NDArray[np.float32],
+    others: NDArray[np.float32],
+    extractor: Extractor,
+) -> Iterator[Quality]:
+    protocol = f"{extractor.about}; mean distance of two {{}}; reference: of two real images"
+    yield Quality(
+        metric="diversity",
+        value=pairwise_distance(made),
+        reference=pairwise_distance(others),
+        samples=len(made),
+        protocol=protocol.format("samples"),
+    )
+    labels = compared.made.labels, compared.others.labels
+    if labels[0] is not None and labels[1] is not None:
+        yield Quality(
+            metric="diversity within classes",
+            value=pairwise_distance(made, labels[0]),
+            reference=pairwise_distance(others, labels[1]),
+            samples=len(made),
+            protocol=protocol.format("samples of one class"),
+        )
+
+
+def binned(compared: Compared, reality: Reality, progress: Progress = silent) -> Iterator[Quality]:
+    """NDB and JSD in bins of the training images; none where these are too few."""
+    known = balanced(reality.learnt, SAMPLES)
+    bins = min(BINS, len(known) // 20)
+    if bins < 2:
+        return
+    progress("bins", 0, 3)
+    made_of = make_bins(_pixels(known), bins)
+    found = []
+    for k, part in enumerate((compared.made, compared.others), start=1):
+        progress("bins", k, 3)
+        found.append(bin_score(made_of, _pixels(part)))
+    progress("bins", 3, 3)
+    ours, real = found
+    protocol = (
+        f"{bins} bins by K-means of the pixels of {len(known)} training images; "
+        f"{len(compared)} samples; reference: {len(compared)} {reality.kind}"
+    )
+    counts = {"samples": len(compared), "protocol": protocol}
+    yield Quality(metric="NDB", value=ours.different, reference=real.different, **counts)
+    yield Quality(metric="JSD", value=ours.jsd, reference=real.jsd, **counts)
+
+
+def _pixels(data: Labelled) -> NDArray[np.float32]:
+    return resized_images(data.images, BIN_SIDE).reshape(len(data), -1)
+
+
+def _learning(
+    reality: Reality, verdicts: Verdicts, drawn: Labelled, progress: Progress
+) -> Iterator[Quality]:
+    assert drawn.labels is not None
+    yield Quality(
+        metric="GAN-test",
+        value=label_agreement(verdicts.judge, drawn.images, drawn.labels),
+        reference=verdicts.accuracy,
+        samples=len(drawn),
+        protocol=f"{reality.judge_protocol}; reference: real test images",
+    )
+    train = balanced(reality.learnt, len(drawn))
+    if min(len(train), len(drawn)) < SMALL.batch_size:
+        return
+    yield Quality(
+        metric="GAN-train",
+        value=_taught(reality, drawn, None, progress, "learning from samples"),
+        reference=_taught(reality, train, verdicts.cache, progress, "learning from real images"),
+        samples=len(drawn),
+        protocol=(
+            f"LeNet, {SMALL.epochs} epochs on {len(drawn)} samples, seed {SMALL.seed}, tested on "
+            f"{len(reality.test)} real images of {reality.name}; reference: the same LeNet on "
+            f"{len(train)} real training images"
+        ),
+    )
+
+
+def _taught(
+    reality: Reality, teacher: Labelled, cache: Path | None, progress: Progress, step: str
+) -> float:
+    assert teacher.labels is not None
+    assert reality.test.labels is not None
+    return gan_train(
+        teacher.images,
+        teacher.labels,
+        reality.test.images,
+        reality.test.labels,
+        len(reality.classes),
+        SMALL,
+        cache=cache,
+        progress=lambda _, done, total: progress(step, done, total),
+    )
