@@ -16,7 +16,11 @@ from training.recipe import MOST, Adam, Settings, Sgd
 from training.recipes import RecipeConfig
 
 Precision = Literal["auto", "float32", "bfloat16"]
-TEXTS = ("preset", "data.source")  # a --set of these is taken as it is: 2024 is a folder
+TEXTS = (
+    "preset",
+    "data.source",
+    "data.pairing",
+)  # a --set of these is taken as it is: 2024 is a folder
 OPTIMIZERS: dict[str, type[BaseModel]] = {"adam": Adam, "sgd": Sgd}
 
 
@@ -26,6 +30,11 @@ class DataConfig(Settings):
     source: str = Field(description="a named data set, a folder, a zip or an .npz")
     size: int = Field(28, gt=0, le=2048, description="side of the square pictures, in pixels")
     channels: Literal[1, 3] | None = Field(None, description="none: as the data has them")
+    pairing: str | None = Field(
+        None, description="left, right, a folder of the same names, edges, greyscale, ..."
+    )
+    jitter: int = Field(0, ge=0, le=2048, description="enlarged by so many pixels, then cropped")
+    flip: bool = Field(False, description="every other image mirrored left to right")
 
 
 class ScheduleConfig(Settings):

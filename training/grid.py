@@ -51,6 +51,18 @@ def sheet(
     return page
 
 
+def triples(
+    sources: NDArray[np.uint8], made: NDArray[np.uint8], truths: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Source, output and truth of each pair, one after the other: [3 N, H, W, C], C the largest."""
+    channels = max(pictures.shape[3] for pictures in (sources, made, truths))
+    every = [
+        np.repeat(pictures, channels // pictures.shape[3], axis=3)
+        for pictures in (sources, made, truths)
+    ]
+    return np.stack(every, axis=1).reshape(-1, *made.shape[1:3], channels)
+
+
 def save_png(image: Image.Image, path: Path) -> None:
     """Write a PNG by rename: a reader sees all of it or none. Folders are made.
 

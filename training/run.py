@@ -163,14 +163,20 @@ def describe(data: Dataset) -> dict[str, Any]:
         "images": len(data),
         "channels": int(data.images.shape[3]),
         "size": int(data.images.shape[1]),
+        "source_channels": None if data.sources is None else int(data.sources.shape[3]),
         **spoken,
     }
 
 
 def shape_of(dataset: dict[str, Any]) -> Shape:
     """What a recipe must know of the data."""
-    vocabulary = dataset.get("words", {}).get("vocabulary", 0)
-    return Shape(dataset["channels"], dataset["size"], tuple(dataset["classes"]), vocabulary)
+    return Shape(
+        dataset["channels"],
+        dataset["size"],
+        tuple(dataset["classes"]),
+        dataset.get("source_channels"),
+        dataset.get("words", {}).get("vocabulary", 0),
+    )
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from training import data
 from training.checkpoint import State, checkpoints, load_checkpoint, save_checkpoint
 from training.config import RunConfig, load_config
+from training.data.augment import Augmentation
 from training.data.batches import Batches
 from training.data.dataset import Dataset
 from training.data.progress import progress_bars
 from training.ema import EMA
 from training.errors import CheckpointError, Diverged
-from training.grid import save_png, sheet
+from training.grid import save_png, sheet, triples
 from training.layers import to_uint8
 from training.precision import FABRIC_NAMES, flushed_denormals, resolve
 from training.recipe import Recipe
@@ -37,6 +38,7 @@ from training.run import Run, describe, shape_of
 from training.trainer import Tick, build_optimizer, fit
 
 GRID_IMAGES, GRID_COLUMNS = 80, 8
+GRID_PAIRS, PAIR_COLUMNS = 27, 9  # of pairs: the source, what is made of it, the truth; thrice
 GRID_BATCH = 16  # drawn at once: large pictures must fit beside the training
 RECALIBRATION_BATCHES = 40
 
@@ -62,8 +64,11 @@ def train(config: RunConfig, path: Path, watcher: Watcher, stop: Callable[[], bo
     recipes = stages(config, images)
     run = Run.create(path)
     run.write_dataset(images)
-    source = data.absolute(config.data.source)  # resumed from any folder
-    config = config.model_copy(update={"data": config.data.model_copy(update={"source": source})})
+    absolute = {  # resumed from any folder
+        "source": data.absolute(config.data.source),
+        "pairing": data.absolute_pairing(config.data.pairing),
+    }
+    config = config.model_copy(update={"data": config.data.model_copy(update=absolute)})
     run.write_config(config)
     return _go(run, config, images, recipes, watcher, stop)
 
@@ -96,6 +101,7 @@ def load_data(config: RunConfig) -> Dataset:
             config.data.source,
             size=config.data.size,
             channels=config.data.channels,
+            pairing=config.data.pairing,
             progress=progress,
         )
 
@@ -125,7 +131,8 @@ def _go(
     first = next(recipes)
     config, fabric = _settle(run, config, first, images)
     schedule = config.schedule
-    batches = Batches(images, schedule.batch, schedule.seed, fabric.device)
+    augmentation = Augmentation(config.data.jitter, config.data.flip)
+    batches = Batches(images, schedule.batch, schedule.seed, fabric.device, augmentation)
     try:
         for index, recipe in enumerate(itertools.chain([first], recipes)):
             state = begin(recipe, schedule.ema_kimg, index, fabric.device)
@@ -207,7 +214,8 @@ def _keep(run: Run, state: State, batches: Batches, seed: int) -> None:
     """A sample grid from the same inputs every time, and a checkpoint."""
     pictures = sample_grid(state, batches, seed)
     path = run.samples / f"{state.stage:02d}-{state.images:010d}.png"
-    save_png(sheet(pictures, GRID_COLUMNS), path)
+    columns = GRID_COLUMNS if batches.data.sources is None else PAIR_COLUMNS
+    save_png(sheet(pictures, columns), path)
     save_checkpoint(state, run.checkpoints)
 
 
@@ -216,13 +224,18 @@ def sample_grid(state: State, batches: Batches, seed: int) -> NDArray[np.uint8]:
     """Pictures of the averaged generator, whose batch-norm statistics are estimated first.
 
     Returns:
-        uint8 [N, H, W, C], in order of the classes.
+        uint8 [N, H, W, C], in order of the classes; of pairs, the source before each of them and
+        the truth after it.
     """
     devices = [batches.device] if batches.device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         recipe = state.recipe
         state.ema.recalibrate(recipe.inputs(batches.batch(k)) for k in range(RECALIBRATION_BATCHES))
-        inputs = recipe.inputs(batches.fixed(GRID_IMAGES))
-        parts = zip(*(torch.split(part, GRID_BATCH) for part in inputs), strict=True)
-        return torch.cat([to_uint8(state.ema.module(*part)) for part in parts]).cpu().numpy()
+        shown = batches.fixed(GRID_IMAGES if batches.data.sources is None else GRID_PAIRS)
+        parts = zip(*(torch.split(part, GRID_BATCH) for part in recipe.inputs(shown)), strict=True)
+        made = torch.cat([to_uint8(state.ema.module(*part)) for part in parts]).cpu().numpy()
+        if shown.source is None:
+            return made
+        source, truth = (to_uint8(part).cpu().numpy() for part in (shown.source, shown.x))
+        return triples(source, made, truth)

@@ -106,5 +106,5 @@ def test_captions_take_turns_epoch_by_epoch() -> None:
         assert text[:, 0].tolist() == [10 * image + k // 2 % 2 for image in which(batches, k)]
     fixed = batches.fixed(3).text
     assert fixed is not None
-    assert fixed[:, 0].tolist() == [0, 10, 20]
+    assert fixed[:, 0].tolist() == [0, 30, 60]
     assert Batches(dataset(), 5, seed=0).batch(0).text is None

@@ -10,7 +10,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from tests.training.data.emoji import write_openmoji
+from tests.training.data.glyphs import write_openmoji
 from tests.training.test_recipes import OneBatch
 from tests.training.tiny import Silent, never, newest, same, tiny_batch, tiny_config, tiny_recipe
 from training import losses
@@ -24,7 +24,7 @@ from training.train import begin, resume, train
 from training.trainer import step
 
 WORDS = 12
-SHAPE = Shape(1, 16, (), WORDS)
+SHAPE = Shape(1, 16, vocabulary=WORDS)
 OPTIONS: list[dict[str, Any]] = [
     {},
     {"contrast": 0.5, "shift": 2, "mismatch": 0},

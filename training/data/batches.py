@@ -12,7 +12,9 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from training.data.augment import PLAIN, Augmentation
 from training.data.dataset import Dataset
 from training.recipe import Batch
 
@@ -38,6 +40,7 @@ class Batches:
         size: images in a batch.
         seed: of the order.
         device: where the tensors go.
+        augmentation: what is done to the images of ``batch``, and to their sources alike.
     """
 
     def __init__(
@@ -46,8 +49,10 @@ class Batches:
         size: int,
         seed: int,
         device: torch.device | str = "cpu",
+        augmentation: Augmentation = PLAIN,
     ) -> None:
         self.data, self.size, self.seed = data, size, seed
+        self.augmentation = augmentation
         self.device = torch.device(device)
         self._epoch, self._order = -1, np.empty(0, np.int64)
 
@@ -55,16 +60,20 @@ class Batches:
         """The ``k``-th batch."""
         start = k * self.size
         places = range(start, start + self.size)
-        return self.of(
+        plain = self.of(
             [self._index(place) for place in places],
             [place // len(self.data) for place in places],  # another caption in each epoch
         )
+        return self.augmentation.of(plain, self.seed, k)
 
     def fixed(self, count: int) -> Batch:
-        """``count`` images in order of their classes, the same at every call: for sample grids."""
+        """``count`` images in order of their classes, the same at every call: for sample grids.
+
+        Without classes they are spread over the whole data.
+        """
         total = len(self.data)
         if self.data.labels is None:
-            return self.of([k % total for k in range(count)])
+            return self.of([k * total // count for k in range(count)])
         classes = [np.flatnonzero(self.data.labels == c) for c in np.unique(self.data.labels)]
         each = -(-count // len(classes))
         chosen = [members[k % len(members)] for members in classes for k in range(each)]
@@ -72,9 +81,12 @@ class Batches:
 
     def of(self, indices: list[int], turns: list[int] | None = None) -> Batch:
         """The batch of these images; of their captions those whose turn it is, or the first."""
-        labels, words = self.data.labels, self.data.captions
+        data, words = self.data, self.data.captions
         batch = to_batch(
-            self.data.images[indices], None if labels is None else labels[indices], self.device
+            data.images[indices],
+            None if data.labels is None else data.labels[indices],
+            self.device,
+            None if data.sources is None else data.sources[indices],
         )
         if words is None:
             return batch
@@ -92,10 +104,19 @@ class Batches:
 
 
 def to_batch(
-    images: NDArray[np.uint8], labels: NDArray[np.int64] | None, device: torch.device
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64] | None,
+    device: torch.device,
+    sources: NDArray[np.uint8] | None = None,
 ) -> Batch:
     """uint8 [N, H, W, C] to float32 [N, C, H, W] in [-1, 1], channels last in memory."""
+    y = None if labels is None else torch.from_numpy(labels.astype(np.int64)).to(device)
+    return Batch(
+        _to_float(images, device), y, None if sources is None else _to_float(sources, device)
+    )
+
+
+def _to_float(images: NDArray[np.uint8], device: torch.device) -> Tensor:
     pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device)
     x = pixels.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1)
-    y = None if labels is None else torch.from_numpy(labels.astype(np.int64)).to(device)
-    return Batch(x.contiguous(memory_format=torch.channels_last), y)
+    return x.contiguous(memory_format=torch.channels_last)

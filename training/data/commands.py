@@ -15,6 +15,7 @@ from rich.table import Table
 from training.data import Dataset, load
 from training.data.cache import cache_folder
 from training.data.dataset import Images, Labels, Split
+from training.data.decode import with_channels
 from training.data.named import NAMED
 from training.data.progress import progress_bars
 from training.errors import DataError
@@ -35,6 +36,14 @@ Source = Annotated[
 SplitOption = Annotated[Literal["train", "test"], typer.Option(help="Which part of it.")]
 SizeOption = Annotated[int | None, typer.Option(help="Resize to this side, in pixels.")]
 ChannelsOption = Annotated[int | None, typer.Option(help="1 (grey) or 3 (RGB).")]
+PairingOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WORD_OR_PATH",
+        help="What each is to be produced from: left or right (half of the picture), edges, "
+        "greyscale, downscale, mask, or a folder of pictures with the same names.",
+    ),
+]
 
 
 @app.command("list")
@@ -59,14 +68,16 @@ def info(
     split: SplitOption = "train",
     size: SizeOption = None,
     channels: ChannelsOption = None,
+    pairing: PairingOption = None,
 ) -> None:
     """What a data set holds, and what had to be left out."""
-    data = _loaded(source, split, size, channels)
+    data = _loaded(source, split, size, channels, pairing)
     count, height, width, depth = data.images.shape
     console = Console(soft_wrap=True, highlight=False)
     facts = {
         "name": data.name,
         "images": f"{count:,} of {width} x {height}, {'grey' if depth == 1 else 'RGB'} ({split})",
+        "sources": _of_sources(data),
         "licence": data.licence,
         "attribution": data.attribution or "none given",
         "fingerprint": data.fingerprint,
@@ -92,10 +103,14 @@ def grid(
     split: SplitOption = "train",
     size: SizeOption = None,
     channels: ChannelsOption = None,
+    pairing: PairingOption = None,
 ) -> None:
-    """Draw a sheet of images: a row of each class, or a spread over the whole set."""
-    data = _loaded(source, split, size, channels)
-    if data.labels is None:
+    """Draw a sheet: a row of each class, a spread over the whole set, or sources and images."""
+    data = _loaded(source, split, size, channels, pairing)
+    if data.sources is not None:
+        columns = max(2, columns - columns % 2)
+        images, captions = _pairs(data, data.sources, columns // 2 * (rows or 10)), None
+    elif data.labels is None:
         images, captions = _spread(data, columns * (rows or 10)), None
     else:
         images, captions = _class_rows(data, data.labels, columns, rows or ROW_LIMIT)
@@ -107,9 +122,19 @@ def grid(
     Console(soft_wrap=True, highlight=False).print(f"wrote {escape(str(out))}")
 
 
-def _loaded(source: str, split: Split, size: int | None, channels: int | None) -> Dataset:
+def _loaded(
+    source: str, split: Split, size: int | None, channels: int | None, pairing: str | None
+) -> Dataset:
     with progress_bars() as progress:
-        return load(source, split=split, size=size, channels=channels, progress=progress)
+        return load(
+            source, split=split, size=size, channels=channels, pairing=pairing, progress=progress
+        )
+
+
+def _of_sources(data: Dataset) -> str:
+    if data.sources is None:
+        return "none: the images come alone"
+    return f"one for each image, {'grey' if data.sources.shape[3] == 1 else 'RGB'}"
 
 
 def _print_classes(console: Console, data: Dataset) -> None:
@@ -124,6 +149,13 @@ def _print_classes(console: Console, data: Dataset) -> None:
 
 def _spread(data: Dataset, count: int) -> Images:
     return data.images[np.linspace(0, len(data) - 1, min(count, len(data))).astype(np.int64)]
+
+
+def _pairs(data: Dataset, sources: Images, count: int) -> Images:
+    """Each source beside its image."""
+    rows = np.linspace(0, len(data) - 1, min(count, len(data))).astype(np.int64)
+    both = [with_channels(part[rows], 3) for part in (sources, data.images)]
+    return np.stack(both, axis=1).reshape(-1, *both[0].shape[1:])
 
 
 def _class_rows(data: Dataset, labels: Labels, columns: int, rows: int) -> tuple[Images, list[str]]:

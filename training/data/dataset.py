@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from training.data.captions import Captions, digest_of
 Split = Literal["train", "test"]
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
+DIGESTED_ROWS = 1024  # at a time: images may be a view of a memory map, which hashing copies
 
 
 class Skipped(NamedTuple):
@@ -22,6 +23,20 @@ class Skipped(NamedTuple):
 
     name: str
     reason: str
+
+
+class Found(NamedTuple):
+    """What the files of a named set hold.
+
+    Args:
+        images: [N, H, W], or [N, H, W, C].
+        labels: [N].
+        sources: [N, H, W, C'], see ``Dataset``.
+    """
+
+    images: Images
+    labels: Labels | None = None
+    sources: Images | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +52,7 @@ class Dataset:
         labels: [N], each in [0, K).
         fingerprint: see ``fingerprint``.
         skipped: files that could not be used.
+        sources: [N, H, W, C'], C' 1 or 3: what each image is to be produced from, if anything.
         captions: what the pictures show in words, if that is known.
     """
 
@@ -48,6 +64,7 @@ class Dataset:
     labels: Labels | None
     fingerprint: str
     skipped: tuple[Skipped, ...] = ()
+    sources: Images | None = None
     captions: Captions | None = None
 
     def __len__(self) -> int:
@@ -58,12 +75,21 @@ def fingerprint(
     images: Images,
     labels: Labels | None,
     classes: tuple[str, ...],
+    sources: Images | None = None,
     captions: Captions | None = None,
 ) -> str:
     """SHA-256 (hex) over shape, pixels, labels and words: equal means the same training."""
-    facts = {"shape": images.shape, "labelled": labels is not None, "classes": classes}
+    facts: dict[str, Any] = {
+        "shape": images.shape,
+        "labelled": labels is not None,
+        "classes": classes,
+    }
+    if sources is not None:
+        facts["sources"] = sources.shape
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    digest.update(np.ascontiguousarray(images).data)
+    for pixels in (images,) if sources is None else (images, sources):
+        for start in range(0, len(pixels), DIGESTED_ROWS):
+            digest.update(np.ascontiguousarray(pixels[start : start + DIGESTED_ROWS]).data)
     if labels is not None:
         digest.update(np.ascontiguousarray(labels, "<i8").data)
     digest.update(digest_of(captions))

@@ -40,8 +40,10 @@ class Undecodable(Exception):
     """Not a picture that can be used; the message says why."""
 
 
-def decode(content: bytes, size: int) -> Images:
+def decode(content: bytes, size: int, *, halves: bool = False) -> Images:
     """The picture in a file's content, as RGB [size, size, 3].
+
+    With ``halves`` each half of it is one, and the two are side by side: [size, 2 * size, 3].
 
     Raises:
         Undecodable: for whatever reason, with the reason.
@@ -54,7 +56,9 @@ def decode(content: bytes, size: int) -> Images:
             # JPEG only: decodes at an eighth, a quarter or a half where that is large enough.
             image.draft(None, (int(size * REDUCING_GAP),) * 2)
             upright = image if turn is None else image.transpose(turn)
-            return np.asarray(_resized(_rgb(_cropped(upright)), size))
+            parts = _halves(upright) if halves else [upright]
+            squares = [np.asarray(_resized(_rgb(_cropped(part)), size)) for part in parts]
+            return squares[0] if len(squares) == 1 else np.concatenate(squares, axis=1)
     except Undecodable:
         raise
     except UnidentifiedImageError:
@@ -96,6 +100,13 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(ORIENTATION_TAG, 1))
     except Exception:  # broken metadata does not spoil the picture
         return 1
+
+
+def _halves(image: Image.Image) -> list[Image.Image]:
+    if image.width <= image.height:
+        raise Undecodable(f"{image.width} x {image.height}: not two pictures side by side")
+    middle, width = image.width // 2, image.width
+    return [image.crop((left, 0, left + middle, image.height)) for left in (0, width - middle)]
 
 
 def _cropped(image: Image.Image) -> Image.Image:

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from training.data.dataset import Images, Labels, Split
+from training.data.dataset import Found, Images, Split
 from training.data.download import DownloadFailed, download
 from training.data.idx import parse, read_content
 from training.data.wanted import Wanted
@@ -62,10 +62,10 @@ class IdxFiles:
         """Those of a split."""
         return self.train if split == "train" else self.test
 
-    def read(self, name: str, folder: Path | None, wanted: Wanted) -> tuple[Images, Labels]:
+    def read(self, name: str, folder: Path | None, wanted: Wanted) -> Found:
         """See ``named.Files``."""
         images = self._file(name, folder, wanted, "images")
-        return images, self._file(name, folder, wanted, "labels").astype(np.int64)
+        return Found(images, self._file(name, folder, wanted, "labels").astype(np.int64))
 
     def here(self, name: str, split: Split, cache: Path) -> bool:
         """See ``named.Files``."""

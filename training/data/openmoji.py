@@ -7,9 +7,7 @@ colour and a thing are the test split: each colour and each thing in it is also 
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,16 +16,15 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from training.data.dataset import Images, Labels, Split
+from training.data.dataset import Found, Split
+from training.data.emoji import DEFAULT_SIZE, drawn
 from training.data.wanted import Wanted
 from training.errors import DataError
 
 SHA256 = "ab181dd523021dfbe2b98a13d96ab384b7b3014d17815261bc267fb39d9a211b"  # of openmoji.json
 JSON_BYTES, SVG_BYTES = 2_193_231, 2**20
 INSTALLED = Path("node_modules/openmoji")
-DEFAULT_SIDE = 72  # pixels
 GROUPS: Mapping[str, str] = MappingProxyType(
     {
         "smileys-emotion": "smiley",
@@ -69,15 +66,15 @@ Words = tuple[tuple[str, ...], ...]
 class OpenMoji:
     """``data/openmoji.json`` and ``color/svg``: in the user's folder, else in node_modules."""
 
-    def read(self, name: str, folder: Path | None, wanted: Wanted) -> tuple[Images, Labels]:
-        """See ``named.Files``: [N, H, W, 3], on white."""
+    def read(self, name: str, folder: Path | None, wanted: Wanted) -> Found:
+        """See ``named.Files``: RGB, on white."""
         place, glyphs = folder or INSTALLED, _glyphs(name, folder, wanted.split)
-        side, images = wanted.size or DEFAULT_SIDE, []
-        for done, glyph in enumerate(glyphs, 1):
-            images.append(_drawn(place / "color" / "svg" / f"{glyph['hexcode']}.svg", side))
-            wanted.progress("drawing", done, len(glyphs))
+        drawings = [
+            _read(place / "color" / "svg" / f"{glyph['hexcode']}.svg", SVG_BYTES).decode()
+            for glyph in glyphs
+        ]
         labels = [CLASSES.index(GROUPS[glyph["group"]]) for glyph in glyphs]
-        return np.stack(images), np.array(labels, np.int64)
+        return Found(drawn(drawings, wanted.size or DEFAULT_SIZE, 3, wanted), np.array(labels))
 
     def texts(self, name: str, folder: Path | None, split: Split) -> Words:
         """See ``named.Written``."""
@@ -104,8 +101,7 @@ def _glyphs(name: str, folder: Path | None, split: Split) -> list[Glyph]:
             f"{name} is not on this machine: install the npm package openmoji in this folder "
             f"(npm install openmoji@17.0.0), or say where it is, {name}:FOLDER; {path} is missing"
         )
-    with path.open("rb") as stream:
-        content = stream.read(JSON_BYTES + 1)
+    content = _read(path, JSON_BYTES + 1)
     if hashlib.sha256(content).hexdigest() != SHA256:
         raise DataError(f"{path} is not that of openmoji 17.0.0: npm install openmoji@17.0.0")
     glyphs: list[Glyph] = json.loads(content)
@@ -120,23 +116,9 @@ def _captions(glyph: Glyph) -> tuple[str, ...]:
     return annotation, " ".join(dict.fromkeys(tags))
 
 
-def _drawn(path: Path, side: int) -> Images:
-    """An SVG as uint8 [side, side, 3]."""
-    draw = _draw()
+def _read(path: Path, most_bytes: int) -> bytes:
     try:
-        with path.open(encoding="utf-8") as stream:
-            svg = stream.read(SVG_BYTES)
-        png = bytes(draw(svg_string=svg, width=side, height=side, background="white"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be drawn ({error}): install openmoji again") from error
-    with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-@functools.cache
-def _draw() -> Any:  # noqa: ANN401 - of a package without types
-    try:
-        from resvg_py import svg_to_bytes
-    except ModuleNotFoundError:
-        raise DataError("to draw SVGs takes the package resvg-py: pip install resvg-py") from None
-    return svg_to_bytes
+        with path.open("rb") as stream:
+            return stream.read(most_bytes)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error}): install openmoji again") from error

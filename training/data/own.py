@@ -20,8 +20,9 @@ from training.data.folder import list_folder
 from training.data.idx_folder import holds_idx, read_idx, recognised
 from training.data.layout import arrange
 from training.data.named import NAMED, load_named
+from training.data.operators import OPERATORS
+from training.data.pairs import decode_paired, lies_in_files, rows
 from training.data.pictures import Listing, printable
-from training.data.pixels import decode_all
 from training.data.wanted import Wanted
 from training.errors import DataError
 
@@ -55,7 +56,7 @@ def load_own(path: Path, wanted: Wanted) -> Dataset:
 
 
 def _from_files(path: Path, listing: Listing, wanted: Wanted) -> Dataset:
-    decoded = decode_all(listing.pictures, wanted.size or DEFAULT_SIZE, wanted)
+    decoded = decode_paired(listing.pictures, wanted.size or DEFAULT_SIZE, wanted)
     layout = arrange([picture.parts for picture in decoded.usable], wanted.split)
     strays = (decoded.usable[row].name for row in layout.strays)
     skipped = [*listing.skipped, *decoded.skipped]
@@ -64,9 +65,10 @@ def _from_files(path: Path, listing: Listing, wanted: Wanted) -> Dataset:
         raise DataError(_too_few(path, len(layout.rows), skipped, listing, wanted))
     if skipped:
         log.warning("%s: %s", path, summary(skipped))
-    images = _rows(decoded.images, layout.rows)
+    images = rows(decoded.images, layout.rows)
+    sources = None if decoded.sources is None else rows(decoded.sources, layout.rows)
     labels = None if layout.labels is None else np.array(layout.labels, np.int64)
-    return _dataset(path, images, labels, layout.classes, tuple(sorted(skipped)))
+    return _dataset(path, images, labels, layout.classes, tuple(sorted(skipped)), sources)
 
 
 def _from_arrays(
@@ -77,11 +79,16 @@ def _from_arrays(
     wanted: Wanted,
     words: Captions | None = None,
 ) -> Dataset:
+    if lies_in_files(wanted.pairing):
+        raise DataError(
+            f"{path} holds arrays, and pairing={wanted.pairing} is for pictures in files: save "
+            f"them as files, or say one of {', '.join(OPERATORS)}"
+        )
     if len(images) < LEAST:
         raise DataError(f"{path} holds {len(images)} {wanted.split} images: at least {LEAST}")
     images = squared(images, wanted.size or min(images.shape[1:3]), wanted.progress)
     channels = wanted.channels or (1 if all(map(is_grey, images)) else 3)
-    return _dataset(path, with_channels(images, channels), labels, classes, (), words)
+    return _dataset(path, with_channels(images, channels), labels, classes, (), words=words)
 
 
 def _dataset(
@@ -90,6 +97,7 @@ def _dataset(
     labels: Labels | None,
     classes: tuple[str, ...],
     skipped: tuple[Skipped, ...],
+    sources: Images | None = None,
     words: Captions | None = None,
 ) -> Dataset:
     if not all(name.strip() for name in classes):
@@ -104,18 +112,11 @@ def _dataset(
         classes=classes,
         images=images,
         labels=labels,
-        fingerprint=fingerprint(images, labels, classes, words),
+        fingerprint=fingerprint(images, labels, classes, sources, words),
         skipped=skipped,
+        sources=sources,
         captions=words,
     )
-
-
-def _rows(images: Images, rows: Sequence[int]) -> Images:
-    """A view where the rows lie side by side, as they do but for odd names: no copy in memory."""
-    first, last = rows[0], rows[-1]
-    if last - first + 1 == len(rows):
-        return images[first : last + 1]
-    return images[list(rows)]
 
 
 def summary(skipped: Sequence[Skipped]) -> str:

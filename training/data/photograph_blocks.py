@@ -17,7 +17,7 @@ from types import MappingProxyType
 import numpy as np
 from PIL import Image
 
-from training.data.dataset import Images, Labels, Split
+from training.data.dataset import Found, Images, Split
 from training.data.decode import with_channels
 from training.data.wanted import Wanted
 from training.errors import DataError
@@ -39,14 +39,14 @@ STEP: Mapping[Split, int] = MappingProxyType({"train": 2, "test": SIDE})
 class PhotographBlocks:
     """``china.jpg`` and ``flower.jpg``: in the user's folder, else in the installed package."""
 
-    def read(self, name: str, folder: Path | None, wanted: Wanted) -> tuple[Images, Labels]:
+    def read(self, name: str, folder: Path | None, wanted: Wanted) -> Found:
         """See ``named.Files``."""
         found = [
             blocks(grey[:, COLUMNS[wanted.split]], STEP[wanted.split])
             for grey in photographs(name, folder)
         ]
         labels = np.repeat(np.arange(len(found)), [len(part) for part in found])
-        return np.concatenate(found), labels.astype(np.int64)
+        return Found(np.concatenate(found), labels.astype(np.int64))
 
     def here(self, name: str, split: Split, cache: Path) -> bool:
         """See ``named.Files``."""

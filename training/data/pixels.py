@@ -46,11 +46,13 @@ class Decoded:
         images: read-only [N, size, size, C].
         usable: the picture of each image.
         skipped: the pictures that gave no image.
+        sources: read-only [N, size, size, C'], what each image is to be produced from, if anything.
     """
 
     images: Images
     usable: list[Picture]
     skipped: list[Skipped]
+    sources: Images | None = None
 
 
 @dataclass(frozen=True)
@@ -59,21 +61,25 @@ class _Digested:
     sha256: str
 
 
-def decode_all(pictures: Sequence[Picture], size: int, wanted: Wanted) -> Decoded:
+def decode_all(
+    pictures: Sequence[Picture], size: int, wanted: Wanted, *, halves: bool = False
+) -> Decoded:
     """Every picture that can be used, in order, ``size`` pixels square.
 
-    Without ``wanted.channels`` there is 1 channel if every image is grey, else 3.
+    Without ``wanted.channels`` there is 1 channel if every image is grey, else 3. With ``halves``
+    the left and the right half of each are two such pictures, side by side: twice as wide.
 
     Raises:
         DataError: the cache cannot be written, or a file changed while it was read.
     """
     digested, skipped = _digests(pictures, wanted.progress)
     facts = [FORMAT, size, wanted.channels, *(entry.sha256 for entry in digested)]
+    facts += ["halves"] * halves
     home = wanted.cache / "images" / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     try:
         if not _is_whole(home):
             shutil.rmtree(home, ignore_errors=True)
-            fill_folder(home, partial(_fill, digested, size, wanted))
+            fill_folder(home, partial(_fill, digested, size, wanted, halves))
         images, broken = _open(home)
     except OSError as error:
         raise DataError(
@@ -104,7 +110,9 @@ def _digests(
     return digested, skipped
 
 
-def _fill(digested: Sequence[_Digested], size: int, wanted: Wanted, folder: Path) -> None:
+def _fill(
+    digested: Sequence[_Digested], size: int, wanted: Wanted, halves: bool, folder: Path
+) -> None:
     """Write pixels and index. Without ``channels``, in colour first, until all have been seen."""
     channels = wanted.channels
     skipped: dict[int, str] = {}
@@ -112,7 +120,7 @@ def _fill(digested: Sequence[_Digested], size: int, wanted: Wanted, folder: Path
     with (
         (folder / PIXELS).open("wb") as stream,
         _quiet(),
-        closing(in_order(partial(_decoded, size), digested)) as results,
+        closing(in_order(partial(_decoded, size, halves), digested)) as results,
     ):
         for row, result in enumerate(
             _reported("decoding", results, len(digested), wanted.progress)
@@ -124,7 +132,7 @@ def _fill(digested: Sequence[_Digested], size: int, wanted: Wanted, folder: Path
             stream.write(with_channels(result, channels or 3).tobytes())
             written += 1
         _settle(stream)
-    shape = (written, size, size, channels or 3)
+    shape = (written, size, size * (1 + halves), channels or 3)
     if channels is None and grey:
         shape = _keep_one_channel(folder / PIXELS, shape)
     with (folder / INDEX).open("wb") as stream:
@@ -132,8 +140,8 @@ def _fill(digested: Sequence[_Digested], size: int, wanted: Wanted, folder: Path
         _settle(stream)
 
 
-def _decoded(size: int, entry: _Digested) -> Images | str:
-    """The pixels [size, size, 3], or why there are none."""
+def _decoded(size: int, halves: bool, entry: _Digested) -> Images | str:
+    """The pixels as ``decode`` gives them, or why there are none."""
     try:
         content = entry.picture.read()
         if hashlib.sha256(content).hexdigest() != entry.sha256:
@@ -142,7 +150,7 @@ def _decoded(size: int, entry: _Digested) -> Images | str:
         name = entry.picture.name
         raise DataError(f"{name} changed while it was being read ({error}): start again") from error
     try:
-        return decode(content, size)
+        return decode(content, size, halves=halves)
     except Undecodable as error:
         return str(error)
 

@@ -18,3 +18,4 @@ class Wanted:
     channels: int | None
     cache: Path
     progress: Progress
+    pairing: str | None = None

@@ -97,3 +97,17 @@ def test_progress_bars_take_every_step(capsys: pytest.CaptureFixture[str]) -> No
         progress("reading", 1, 2)
         progress("decoding", 2, 2)
     assert capsys.readouterr().out == ""
+
+
+def test_pairs_are_told_and_drawn_side_by_side(tmp_path: Path) -> None:
+    images = fill(tmp_path / "a", {f"{k}.png": odd.plain(RED) for k in range(2)})
+    partners = fill(tmp_path / "b", {f"{k}.png": odd.plain(BLUE) for k in range(2)})
+    told = run("info", str(images), "--pairing", str(partners))
+    assert "one for each image, RGB" in told
+    assert "none: the images come alone" in run("info", str(images))
+    out = tmp_path / "grid.png"
+    run("grid", str(images), "--pairing", str(partners), "--out", str(out), "--columns", "5")
+    with Image.open(out) as page:
+        assert page.size == (4 * (64 + 2) + 2, 64 + 2 + 2)
+        colours = [page.getpixel((2 + 66 * k, 2)) for k in range(4)]
+    assert colours == [BLUE, RED, BLUE, RED]

@@ -111,7 +111,8 @@ def test_a_set_is_downloaded_once_from_the_first_mirror_that_works(
     wanted = Wanted("train", None, None, tmp_path, silent)
     broken = (f"{mirror}/missing", f"{mirror}/other")
     for mirrors in ((*broken, mirror), broken):  # the second time it is in the cache
-        images, labels = IdxFiles(sums, sums, mirrors=mirrors).read("toy", None, wanted)
+        images, labels, _ = IdxFiles(sums, sums, mirrors=mirrors).read("toy", None, wanted)
+        assert labels is not None
         assert np.array_equal(images, IMAGES)
         assert labels.tolist() == [2, 0, 1]
         assert labels.dtype == np.int64

@@ -33,9 +33,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     calls: list[int] = []
     real = decode
 
-    def counted(content: bytes, size: int) -> Images:
+    def counted(content: bytes, size: int, *, halves: bool) -> Images:
         calls.append(size)
-        return real(content, size)
+        return real(content, size, halves=halves)
 
     monkeypatch.setattr(pixels, "decode", counted)
     return calls
