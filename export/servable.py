@@ -38,6 +38,8 @@ from export.manifest import (
 from export.rows import Rows, Run
 from export.scores import Scored
 from export.spoken import spoken
+from export.translators import translator_inputs, translator_size
+from export.truncation import TRUNCATION, Truncated
 from training.layers import to_uint8
 
 if TYPE_CHECKING:
@@ -152,31 +154,6 @@ def offer(run: LoadedRun) -> Offer:
 # --- Generators of pictures from a latent, with or without a class. ---
 
 
-class Truncated(nn.Module):
-    """A generator whose z is scaled towards its mean, which is 0, by a knob per row.
-
-    z and the knob are the first and the last input: ``(z, label, truncation)``.
-    """
-
-    def __init__(self, generator: nn.Module) -> None:
-        super().__init__()
-        self.generator = generator
-
-    def forward(self, z: Tensor, *rest: Tensor) -> Tensor:
-        """Pictures in [-1, 1]."""
-        *conditions, truncation = rest
-        return cast(Tensor, self.generator(z * truncation[:, None], *conditions))
-
-
-TRUNCATION = Scalar(
-    name="truncation",
-    low=0.0,
-    high=1.0,
-    default=1.0,
-    description="z is multiplied by it: 1 is the full variety, 0 the picture at the mean of z.",
-)
-
-
 def _from_latent(run: LoadedRun) -> Offer:
     generator = cast(Any, run.recipe.generator)
     return _pictures(generator, (_latent(run), TRUNCATION), torch.zeros(2, generator.latent))
@@ -273,6 +250,18 @@ def _answer(run: LoadedRun) -> ImageOutput:
     return ImageOutput(name="reconstruction", channels=run.dataset["channels"])
 
 
+# --- Translators: from picture to picture. ---
+
+
+def _from_source(run: LoadedRun) -> Offer:
+    translator, data = cast(Any, run.recipe.generator), run.dataset
+    inputs = translator_inputs(translator, data["source_channels"])
+    answer = ImageOutput(name="translation", channels=data["channels"])
+    graphs = {"translator": Servable(translator, inputs, [answer])}
+    size = translator_size(translator, data["size"])
+    return Offer(graphs, {"translate": "translator"}, size)
+
+
 # --- Energies: how unusual a picture is. ---
 
 
@@ -296,5 +285,6 @@ SERVABLES: dict[str, Callable[[LoadedRun], Offer]] = {
     "autoencoder": _from_autoencoder,
     "vae": _from_posterior,
     "ebgan": _from_latent_and_scores,
+    "pix2pix": _from_source,
     "text": _from_latent_and_text,
 }

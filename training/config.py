@@ -41,7 +41,7 @@ class ScheduleConfig(Settings):
     """How long, how much at a time, and what is written when. The clock is images seen."""
 
     kimg: float = Field(gt=0, description="length of a stage, in thousands of images")
-    batch: int = Field(64, gt=1, le=MOST, description="images per step")
+    batch: int = Field(64, gt=0, le=MOST, description="images per step")
     accumulate: int = Field(1, gt=0, description="parts a batch is computed in")
     seed: int = Field(0, ge=0, lt=2**32)
     ema_kimg: float = Field(

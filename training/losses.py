@@ -195,6 +195,11 @@ def mean_squared_error(found: Tensor, target: Tensor) -> Tensor:
     return (found - target).square().mean()
 
 
+def mean_absolute_error(found: Tensor, target: Tensor) -> Tensor:
+    """E[|y - G(x)|] over pictures and pixels. Isola et al. 2017 (arXiv:1611.07004), eq. 3."""
+    return (found - target).abs().mean()
+
+
 def bernoulli_nll(logits: Tensor, target: Tensor) -> Tensor:
     """-E[log p(x|z)] in nats, each pixel a coin of that logit; Kingma & Welling 2014, eq. 11.
 

@@ -107,7 +107,7 @@ def test_a_setting_of_another_system_is_not_suggested(file: Path) -> None:
         ("recipe.hidden=1000000000", "recipe.hidden: input should be less than or equal to 65536"),
         ("data.size=5000", "data.size: input should be less than or equal to 2048"),
         ("data.channels=2", "data.channels: input should be 1 or 3, got 2"),
-        ("schedule.batch=1", "schedule.batch: input should be greater than 1"),
+        ("schedule.batch=0", "schedule.batch: input should be greater than 0"),
         ("schedule.accumulate=3", "schedule: a batch of 64 has no 3 equal parts"),
         ("schedule.kimg=0", "schedule.kimg: input should be greater than 0"),
         ("schedule=5", "schedule must be a section, got 5"),

@@ -231,3 +231,8 @@ def test_pulling_away_is_the_mean_square_cosine_of_the_others() -> None:
     mixed = torch.tensor([[1.0, 0], [1, 0], [0, 1]])  # of six ordered pairs, two are alike
     found = [losses.pulling_away(codes).item() for codes in (same, right, mixed)]
     assert found == pytest.approx([1, 0, 2 / 6], abs=1e-6)
+
+
+def test_mean_absolute_error_is_over_pictures_and_pixels() -> None:
+    found, target = torch.tensor([[0.0, 1], [2, 3]]), torch.tensor([[1.0, 1], [0, 6]])
+    assert losses.mean_absolute_error(found, target).item() == (1 + 0 + 2 + 3) / 4

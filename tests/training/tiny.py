@@ -19,7 +19,7 @@ from training.recipes import SYSTEMS
 from training.trainer import Tick
 
 CLASSES = ("bag", "boot", "coat", "shirt")
-SHAPE = Shape(1, 16, CLASSES)
+SHAPE = Shape(1, 16, CLASSES, source_channels=1)
 SMALL: dict[str, dict[str, object]] = {
     "gan": {"hidden": 8},
     "dcgan": {"base_channels": 4, "max_channels": 8, "d_base_channels": 4},
@@ -28,7 +28,10 @@ SMALL: dict[str, dict[str, object]] = {
     "vae": {"hidden": [8]},
     "text": {"base_channels": 4, "max_channels": 8, "d_base_channels": 4, "embedding": 6},
     "ebgan": {"base_channels": 4, "max_channels": 8, "d_base_channels": 4, "code": 4},
+    "pix2pix": {"base_channels": 4, "max_channels": 8, "d_base_channels": 4, "patch": 16},
 }
+LATENT = {system: {} if system == "pix2pix" else {"latent": 4} for system in SYSTEMS}
+PAIRED = {system: {"pairing": "downscale"} if one.paired else {} for system, one in SYSTEMS.items()}
 
 
 def write_npz(path: Path, seed: int = 0) -> Path:
@@ -52,8 +55,8 @@ def tiny_config(
     """A run of 16 steps of 8 images: a tick every 4 steps, a checkpoint every 8."""
     raw = {
         "preset": "tiny",
-        "recipe": {"system": system, "latent": 4, **SMALL[system], **(recipe or {})},
-        "data": {"source": str(source), "size": 16},
+        "recipe": {"system": system, **LATENT[system], **SMALL[system], **(recipe or {})},
+        "data": {"source": str(source), "size": 16, **PAIRED[system]},
         "schedule": {
             "kimg": 0.128,
             "batch": 8,
@@ -75,10 +78,11 @@ def tiny_recipe(system: str, shape: Shape = SHAPE, **settings: Any) -> Recipe:  
 
 
 def tiny_batch(count: int = 8, channels: int = 1, size: int = 16, seed: int = 0) -> Batch:
-    """Noise with labels."""
+    """Noise with labels, and noise to make it from."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.rand(count, channels, size, size, generator=generator) * 2 - 1
-    return Batch(x, torch.arange(count) % len(CLASSES))
+    source = torch.rand(count, 1, size, size, generator=generator) * 2 - 1
+    return Batch(x, torch.arange(count) % len(CLASSES), source)
 
 
 class Silent:

@@ -13,15 +13,16 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from training.recipe import Recipe, Shape
-from training.recipes import autoencoder, cgan, dcgan, ebgan, gan, text, vae
+from training.recipes import autoencoder, cgan, dcgan, ebgan, gan, pix2pix, text, vae
 
 
 @dataclass(frozen=True)
 class System:
-    """How to build a system. ``conditional``: its data must have classes."""
+    """How to build a system. Its data must have classes if ``conditional``, pairs if ``paired``."""
 
     stages: Callable[[Any, Shape], Iterator[Recipe]]
     conditional: bool = False
+    paired: bool = False
 
 
 SYSTEMS: dict[str, System] = {
@@ -31,6 +32,7 @@ SYSTEMS: dict[str, System] = {
     "autoencoder": System(autoencoder.stages),
     "vae": System(vae.stages),
     "ebgan": System(ebgan.stages),
+    "pix2pix": System(pix2pix.stages, paired=True),
     "text": System(text.stages),
 }
 
@@ -41,6 +43,7 @@ RecipeConfig = Annotated[
     | autoencoder.AutoencoderConfig
     | vae.VAEConfig
     | ebgan.EBGANConfig
+    | pix2pix.Pix2PixConfig
     | text.TextConfig,
     Field(discriminator="system"),
 ]

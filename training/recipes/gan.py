@@ -176,7 +176,7 @@ class GAN(Recipe):
 def beside(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
     """A real logit for each generated one: where several were drawn, each real one again."""
     repeats = max(1, len(fake_logits) // len(real_logits))
-    return real_logits.repeat(repeats) if repeats > 1 else real_logits
+    return torch.cat([real_logits] * repeats)
 
 
 def stages(config: GANConfig, image: Shape) -> Iterator[Recipe]:
