@@ -11,6 +11,7 @@ Errors::
       x UnsupportedSchema   written by a Ganymede too old or too new for this one
       x ChecksumMismatch    a file is missing, or differs from the manifest's SHA-256 or size
       x ParityExceeded      its parity record is past the limits: it is not what was trained
+      x TextUnreadable      its tokenizer is broken, or the package that reads it is missing
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from export.manifest import SCHEMA_VERSION, File, Manifest
+from export.tokens import TokenizerUnusable, Words, find_words
 
 MANIFEST = "manifest.json"
 
@@ -50,6 +53,10 @@ class ParityExceeded(BundleError):
     """The graphs were measured to be something else than the generator that was trained."""
 
 
+class TextUnreadable(BundleError):
+    """What turns texts into numbers is broken, or the package that reads it is missing."""
+
+
 # One entry per older schema that is still readable: it turns that manifest into the next one.
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
@@ -66,12 +73,29 @@ class Bundle:
         """The path on disk of a file that the manifest lists."""
         return self.path / relative
 
+    @cached_property
+    def words(self) -> Mapping[str, Words]:
+        """By graph, what those that read a text understand.
+
+        Raises:
+            TextUnreadable: their tokenizer is broken, or its package is missing.
+        """
+        graphs = self.manifest.graphs.items()
+        try:
+            found = ((name, find_words(graph.inputs, self._read)) for name, graph in graphs)
+            return {name: words for name, words in found if words is not None}
+        except (OSError, TokenizerUnusable) as error:
+            raise TextUnreadable(f"{self.path}: {error}") from error
+
+    def _read(self, relative: str) -> bytes:
+        return self.file(relative).read_bytes()
+
 
 def load_bundle(path: Path, *, verify: bool = True) -> Bundle:
     """Read a bundle's manifest and, with ``verify``, check its parity record and every file.
 
     Raises:
-        ManifestInvalid, UnsupportedSchema, ParityExceeded, ChecksumMismatch.
+        ManifestInvalid, UnsupportedSchema, ParityExceeded, ChecksumMismatch, TextUnreadable.
     """
     try:
         raw = (path / MANIFEST).read_bytes()
@@ -83,6 +107,7 @@ def load_bundle(path: Path, *, verify: bool = True) -> Bundle:
     if verify:
         verify_parity(bundle)
         verify_files(bundle)
+        bundle.words  # noqa: B018 - raises
     return bundle
 
 

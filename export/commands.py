@@ -199,6 +199,10 @@ def sample(
         list[str] | None,
         typer.Option(help="A class, by name or index; several are taken in turn."),
     ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(help="What to show, for models that read it; several are taken in turn."),
+    ] = None,
     truncation: Annotated[
         float | None, typer.Option(help="0, the average picture, to 1, the full variety.")
     ] = None,
@@ -208,7 +212,13 @@ def sample(
 ) -> None:
     """Draw pictures from seeds: a seed is the same picture here and in the service."""
     try:
-        from export.sampling import choose_labels, choose_scalars, parse_seeds, pictures
+        from export.sampling import (
+            choose_labels,
+            choose_scalars,
+            choose_texts,
+            parse_seeds,
+            pictures,
+        )
         from export.source import open_generator
         from training.grid import save_png, sheet
 
@@ -218,7 +228,8 @@ def sample(
         raise _missing("ganymede sample", error, "export,cpu") from error
     labels = choose_labels(generator, label or (), numbers)
     knobs = choose_scalars(generator, {} if truncation is None else {"truncation": truncation})
-    images = pictures(generator, numbers, labels=labels, scalars=knobs)
+    texts = choose_texts(generator, text or (), numbers)
+    images = pictures(generator, numbers, labels=labels, scalars=knobs, texts=texts)
     try:
         save_png(sheet(images, columns), out)
     except OSError as error:

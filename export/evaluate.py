@@ -110,8 +110,9 @@ def measurable(manifest: Manifest) -> set[str]:
     """The tasks that can be measured by pictures alone."""
     found = set()
     if "generate" in manifest.tasks and isinstance(manifest.size, FixedSize):
-        roles = {type(entry) for entry in manifest.graph("generate").inputs}
-        found |= {"generate"} if not roles & {Picture, Text} else set()
+        inputs = manifest.graph("generate").inputs
+        asks = any(isinstance(entry, Picture | Text) for entry in inputs)
+        found |= set() if asks else {"generate"}
     if code_and_latent(manifest) and image_of(manifest.graph("encode")):
         found.add("encode")
     if "score" in manifest.tasks and image_of(manifest.graph("score")):

@@ -81,6 +81,7 @@ class Text(Frozen):
     name: Identifier
     tokenizer: InsidePath
     length: int = Field(gt=0)
+    examples: tuple[str, ...] = ()  # of texts that it was made for: previews show them
 
 
 class Image(Frozen):
@@ -174,6 +175,11 @@ class Graph(Frozen):
     def label(self) -> Label | None:
         """The input that takes a class, if there is one."""
         return next((entry for entry in self.inputs if isinstance(entry, Label)), None)
+
+    @cached_property
+    def text(self) -> Text | None:
+        """The input that takes a text, if there is one."""
+        return next((entry for entry in self.inputs if isinstance(entry, Text)), None)
 
     @cached_property
     def scalars(self) -> dict[str, Scalar]:

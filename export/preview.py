@@ -1,7 +1,7 @@
 """The picture that shows what a bundle makes: a small grid, drawn by the exported graph itself.
 
-A row per class where there are classes, the same latents in every row; else a square. Always the
-seeds 0, 1, ..., so that anybody who has the bundle can draw it again.
+A row per class where there are classes, or per example of its texts, the same latents in every row;
+else a square. Always the seeds 0, 1, ..., so that anybody who has the bundle can draw it again.
 """
 
 from __future__ import annotations
@@ -34,11 +34,13 @@ def draw_preview(generator: Generator) -> bytes:
 def layouts(generator: Generator) -> Iterator[Image.Image]:
     """The grids that a preview may be, the largest first: fewer columns, then fewer pixels."""
     most = max(1, min(_MOST, _WIDTH // generator.width))
-    entry = generator.label
-    classes = len(entry.classes[:_MOST]) if entry else 0
+    label, text = generator.label, generator.text
+    examples = text.examples[:_MOST] if text else ()
+    classes = len(label.classes[:_MOST]) if label else len(examples)
     seeds = list(range(most)) * classes or list(range(most * most))
-    labels = [k for k in range(classes) for _ in range(most)]
-    images = pictures(generator, seeds, labels=labels)
+    labels = [k for k in range(classes) for _ in range(most)] if label else []
+    texts = [examples[k] for k in range(len(examples)) for _ in range(most)] if not label else []
+    images = pictures(generator, seeds, labels=labels, texts=texts)
     for columns in range(most, 0, -1):
         grid = sheet(_fewer(images, columns, classes), columns)
         yield grid

@@ -15,7 +15,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +44,7 @@ from export.provenance import licence, provenance
 from export.rows import sizes
 from export.sampling import Generator
 from export.servable import Offer, offer
+from export.tokens import find_words
 
 if TYPE_CHECKING:
     from training.run import LoadedRun
@@ -88,6 +89,7 @@ def export_bundle(
         provenance=provenance(run),
         quality=key_metrics(record),
         diagnosis=diagnosis(record),
+        files=offered.files,
     )
     return publish(draft, models, name, version, progress)
 
@@ -104,6 +106,7 @@ class Draft:
     provenance: Provenance
     quality: tuple[Quality, ...] = ()
     diagnosis: Diagnosis | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def publish(draft: Draft, models: Path, name: str, version: int, progress: Progress) -> Bundle:
@@ -113,7 +116,7 @@ def publish(draft: Draft, models: Path, name: str, version: int, progress: Progr
         BundleExists, NotWritable.
     """
     graphs = {graph: _declare(graph, built) for graph, built in draft.graphs.items()}
-    files = dict(_graph_files(graphs, draft.graphs))
+    files = {**dict(_graph_files(graphs, draft.graphs)), **draft.files}
     if "generate" in draft.tasks:
         progress("drawing the preview")
         files[PREVIEW] = _preview(draft)
@@ -243,7 +246,9 @@ def _graph_files(
 
 def _preview(draft: Draft) -> bytes:
     built = draft.graphs[draft.tasks["generate"]]
-    return draw_preview(Generator(built.run, built.inputs, built.outputs, *sizes(draft.size)[0]))
+    words = find_words(built.inputs, draft.files.__getitem__)
+    size = sizes(draft.size)[0]
+    return draw_preview(Generator(built.run, built.inputs, built.outputs, *size, words))
 
 
 def _fingerprint(content: bytes) -> File:

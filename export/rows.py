@@ -118,7 +118,7 @@ def chosen_rows(
         given: rows of inputs that are there already, by name.
 
     Raises:
-        InvalidChoice: the graph needs what no seed can give (an image, a text).
+        InvalidChoice: the graph needs what no seed can give (an image, a text that is not here).
     """
     chosen: Rows = {}
     for entry in inputs:

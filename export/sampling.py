@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from export.draw import SEED_LIMIT, draw_label
 from export.errors import InvalidChoice
-from export.manifest import ImageOutput, Input, Label, Output, Scalar
-from export.rows import Run, chosen_rows, cut
+from export.manifest import ImageOutput, Input, Label, Output, Scalar, Text
+from export.rows import Rows, Run, chosen_rows, cut
+from export.tokens import TextRefused, Words
 
 _BATCH_ROWS = 32
 _MAX_PICTURES = 4096
@@ -28,6 +29,12 @@ class Generator:
     outputs: tuple[Output, ...]
     height: int
     width: int
+    words: Words | None = None  # what its text input understands, if it has one
+
+    @property
+    def text(self) -> Text | None:
+        """The input that takes a text, if there is one."""
+        return next((entry for entry in self.inputs if isinstance(entry, Text)), None)
 
     @property
     def label(self) -> Label | None:
@@ -41,21 +48,32 @@ def pictures(
     *,
     labels: Sequence[int] = (),
     scalars: Mapping[str, float] | None = None,
+    texts: Sequence[str] = (),
 ) -> NDArray[np.uint8]:
     """One picture per seed, uint8 [N, H, W, C].
 
     Raises:
         InvalidChoice: the graph gives no picture, or needs what no seed can give.
+        TextRefused: it cannot be asked with one of the texts.
     """
     outputs = (output for output in generator.outputs if isinstance(output, ImageOutput))
     image = next(outputs, None)
     if image is None:
         raise InvalidChoice("this graph gives no picture: choose a bundle that generates")
     size = generator.height, generator.width
-    rows = chosen_rows(generator.inputs, seeds, *size, labels=labels, scalars=scalars)
+    said = _said(generator, texts)
+    rows = chosen_rows(generator.inputs, seeds, *size, labels=labels, scalars=scalars, given=said)
     starts = range(0, len(seeds), _BATCH_ROWS)
     batches = [generator.run(cut(rows, k, k + _BATCH_ROWS))[image.name] for k in starts]
     return np.concatenate(batches)
+
+
+def _said(generator: Generator, texts: Sequence[str]) -> Rows:
+    """The rows of the text input, if there is one and something was said."""
+    entry, words = generator.text, generator.words
+    if entry is None or words is None or not texts:
+        return {}
+    return {entry.name: np.array([words.read(text).ids for text in texts], np.int64)}
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -108,6 +126,28 @@ def _index(entry: Label, name: str) -> int:
     near = difflib.get_close_matches(name.casefold(), folded, n=1)
     hint = f"did you mean {entry.classes[folded.index(near[0])]!r}? " if near else ""
     raise InvalidChoice(f"no class {name!r}: {hint}there are {', '.join(entry.classes)}")
+
+
+def choose_texts(generator: Generator, given: Sequence[str], seeds: Sequence[int]) -> Sequence[str]:
+    """A text per seed, out of those given, in turn; none given: of the model's examples.
+
+    Raises:
+        InvalidChoice: the model reads no text, or one that was given cannot be read.
+    """
+    entry = generator.text
+    if entry is None or generator.words is None:
+        if given:
+            raise InvalidChoice("this model reads no text: leave --text out")
+        return []
+    chosen = given or entry.examples
+    if not chosen:
+        raise InvalidChoice("this model draws what a text says: give one, --text")
+    try:
+        for text in chosen:
+            generator.words.read(text)
+    except TextRefused as refusal:
+        raise InvalidChoice(f"the text {text!r} {refusal}") from None
+    return [chosen[k % len(chosen)] for k in range(len(seeds))]
 
 
 def choose_scalars(generator: Generator, given: Mapping[str, float]) -> dict[str, float]:

@@ -1,9 +1,8 @@
 """What a run offers: its networks behind per-row inputs, as the manifest will declare them.
 
 A ``Servable`` is one graph of a bundle. Its network takes one tensor per declared input, batch
-first, and holds no randomness: latents, noise maps and dropout masks come in as rows. Knobs are
-per-row tensors, so that requests with different knobs share a batch. Pictures leave as uint8,
-denormalised inside the graph: a quarter of the bytes cross to whoever asked.
+first, and holds no randomness: latents, noise maps and dropout masks come in as rows. So do knobs,
+and requests with different ones share a batch. Pictures leave as uint8: a quarter of the bytes.
 
 ``SERVABLES`` is the one place where a training system becomes something to serve.
 """
@@ -12,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -38,9 +37,10 @@ from export.manifest import (
 )
 from export.rows import Rows, Run
 from export.scores import Scored
+from export.spoken import spoken
+from export.translators import translator_inputs, translator_size
 from export.truncation import TRUNCATION, Truncated
 from training.layers import to_uint8
-from training.unet import KEEP
 
 if TYPE_CHECKING:
     from training.run import LoadedRun
@@ -52,8 +52,8 @@ class Servable(nn.Module):
     """One graph: one tensor per input, batch first, to one finished tensor per output.
 
     Args:
-        network: returns a tensor per output, in order (alone, or in a tuple); an image as
-            float32 [N, C, H, W] in [-1, 1].
+        network: returns a tensor per output (alone, or in a tuple); an image as float32
+            [N, C, H, W] in [-1, 1].
         inputs: of ``network``, in order.
         outputs: what it returns, in order.
     """
@@ -131,6 +131,7 @@ class Offer:
     graphs: Mapping[str, Servable]
     tasks: Mapping[Task, str]
     size: Size
+    files: Mapping[str, bytes] = field(default_factory=dict)  # that graphs name: tokenizers
 
 
 def offer(run: LoadedRun) -> Offer:
@@ -169,6 +170,12 @@ def _from_latent_and_label(run: LoadedRun) -> Offer:
     inputs = (_latent(run), Label(name="label", classes=names), TRUNCATION)
     zeros = torch.zeros(2, generator.latent), torch.zeros(2, dtype=torch.int64)
     return _pictures(generator, inputs, *zeros)
+
+
+def _from_latent_and_text(run: LoadedRun) -> Offer:
+    generator, (text, files) = cast(Any, run.recipe.generator), spoken(run.dataset)
+    zeros = torch.zeros(2, generator.latent), torch.zeros(2, text.length, dtype=torch.int64)
+    return replace(_pictures(generator, (_latent(run), text, TRUNCATION), *zeros), files=files)
 
 
 def _latent(run: LoadedRun) -> Latent:
@@ -243,33 +250,16 @@ def _answer(run: LoadedRun) -> ImageOutput:
     return ImageOutput(name="reconstruction", channels=run.dataset["channels"])
 
 
-# --- Translators: from picture to picture, with the masks of their dropout. ---
-
-_LEAST_SIDE, _MOST_SIDE, _MOST_PIXELS = 16, 1024, 2**20
+# --- Translators: from picture to picture. ---
 
 
 def _from_source(run: LoadedRun) -> Offer:
-    translator, side = cast(Any, run.recipe.generator), run.dataset["size"]
-    masks = [
-        Noise(
-            name=f"dropout_{number}",
-            shape=(channels, f"height//{square}", f"width//{square}"),
-            distribution="bernoulli",
-            keep=KEEP,
-        )
-        for number, (channels, square) in enumerate(translator.mask_shapes, 1)
-    ]
-    picture = Image(name="image", channels=run.dataset["source_channels"])
-    answer = ImageOutput(name="translation", channels=run.dataset["channels"])
-    size = FreeSize(
-        min_side=min(_LEAST_SIDE, side),
-        max_side=max(_MOST_SIDE, side),
-        max_pixels=max(_MOST_PIXELS, side**2),
-        stride=translator.stride,
-        warm=((side, side),),
-    )
-    graph = Servable(translator, [picture, *masks], [answer])
-    return Offer({"translator": graph}, {"translate": "translator"}, size)
+    translator, data = cast(Any, run.recipe.generator), run.dataset
+    inputs = translator_inputs(translator, data["source_channels"])
+    answer = ImageOutput(name="translation", channels=data["channels"])
+    graphs = {"translator": Servable(translator, inputs, [answer])}
+    size = translator_size(translator, data["size"])
+    return Offer(graphs, {"translate": "translator"}, size)
 
 
 # --- Energies: how unusual a picture is. ---
@@ -297,4 +287,5 @@ SERVABLES: dict[str, Callable[[LoadedRun], Offer]] = {
     "vae": _from_posterior,
     "ebgan": _from_latent_and_scores,
     "pix2pix": _from_source,
+    "text": _from_latent_and_text,
 }

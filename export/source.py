@@ -12,6 +12,7 @@ from export.manifest import Task
 from export.rows import sizes
 from export.runtime import onnx_run
 from export.sampling import Generator
+from export.tokens import find_words
 
 
 def open_generator(source: str, folders: Sequence[Path], version: int | None) -> Generator:
@@ -31,9 +32,11 @@ def open_generator(source: str, folders: Sequence[Path], version: int | None) ->
         return _of_run(path)
     bundle = load_bundle(find(source, folders, version))
     manifest = bundle.manifest
-    graph = manifest.graphs[_generating(source, manifest.tasks)]
+    name = _generating(source, manifest.tasks)
+    graph = manifest.graphs[name]
     run = onnx_run(bundle.file(graph.onnx))
-    return Generator(run, graph.inputs, graph.outputs, *sizes(manifest.size)[0])
+    words = bundle.words.get(name)
+    return Generator(run, graph.inputs, graph.outputs, *sizes(manifest.size)[0], words)
 
 
 def _of_run(path: Path) -> Generator:
@@ -43,7 +46,8 @@ def _of_run(path: Path) -> Generator:
     offered = offer(load_run(path))
     servable = offered.graphs[_generating(str(path), offered.tasks)]
     run = torch_run(servable, servable.inputs, servable.names)
-    return Generator(run, servable.inputs, servable.outputs, *sizes(offered.size)[0])
+    words = find_words(servable.inputs, offered.files.__getitem__)
+    return Generator(run, servable.inputs, servable.outputs, *sizes(offered.size)[0], words)
 
 
 def _generating(source: str, tasks: Mapping[Task, str]) -> str:

@@ -38,6 +38,7 @@ OURS = (
     "export/origin.py",
     "export/size.py",
     "export/to_torchscript.py",
+    "export/tokens.py",
     "service/__init__.py",
     "service/errors.py",
     "service/fields.py",
@@ -55,6 +56,7 @@ OURS = (
     "service/replies.py",
     "service/rows.py",
     "service/schemas.py",
+    "service/texts.py",
     "service/uploads.py",
 )
 """What the handler imports of Ganymede, in the end; a test runs it with these alone."""

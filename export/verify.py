@@ -59,7 +59,8 @@ def _check_preview(bundle: Bundle, run: Run) -> str:
     with Image.open(bundle.file(bundle.manifest.preview)) as stored:
         expected = np.asarray(stored)
     size = sizes(bundle.manifest.size)[0]
-    for grid in layouts(Generator(run, graph.inputs, graph.outputs, *size)):
+    words = bundle.words.get(bundle.manifest.tasks["generate"])
+    for grid in layouts(Generator(run, graph.inputs, graph.outputs, *size, words)):
         drawn = np.asarray(grid)
         if drawn.shape == expected.shape:
             difference = deviation({"preview": expected}, {"preview": drawn})

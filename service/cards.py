@@ -7,7 +7,7 @@ import mimetypes
 from typing import Any
 from urllib.parse import quote
 
-from export.manifest import Label, Scalar
+from export.manifest import Label, Scalar, Text
 from service.catalogue import Catalogue
 from service.config import ServiceConfig
 from service.documents import ModelCard, ModelList, ModelPage, RunCost, Schedule
@@ -111,6 +111,7 @@ def _card(
     pin = "" if model is catalogue.answering(manifest.name) else f"&version={manifest.version}"
     generates = "generate" in manifest.tasks
     inputs = manifest.graph("generate" if generates else next(iter(manifest.tasks))).inputs
+    reads = next((list(entry.examples) for entry in inputs if isinstance(entry, Text)), None)
     classes = next((list(entry.classes) for entry in inputs if isinstance(entry, Label)), None)
     name = quote(manifest.name)
     drawn = f"{root_path}/generate/{name}.png?seed=0&num_images=9{pin}" if generates else None
@@ -125,6 +126,7 @@ def _card(
         "tasks": list(manifest.tasks),
         "description": manifest.description,
         "classes": classes,
+        "texts": reads,
         "scalars": {
             entry.name: {"low": entry.low, "high": entry.high, "default": entry.default}
             for entry in inputs

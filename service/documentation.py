@@ -73,6 +73,7 @@ _PICTURE_HEADERS = {
     "Ganymede-Seed": "the request's seed",
     "Ganymede-Seeds": "the seed of each image; absent when latents were given or interpolated",
     "Ganymede-Labels": "the class of each image, percent-encoded",
+    "Ganymede-Unknown-Words": "words of the text that the model does not know, percent-encoded",
 }
 
 

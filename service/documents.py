@@ -116,6 +116,7 @@ class ModelCard(BaseModel):
     tasks: list[str]
     description: str
     classes: list[str] | None
+    texts: list[str] | None = Field(None, description="examples, for models that read a text")
     scalars: dict[str, dict[str, float]]
     preview: str | None = Field(description="the path of a picture of its pictures")
     licence: str

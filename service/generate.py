@@ -172,7 +172,8 @@ def _facts(
     """The request fitted to the model, with everything checked that can be before inference."""
     manifest = model.manifest
     graph = graph_for(task, manifest)
-    fitted = plan(graph, manifest.size, request, limit=config.max_images, picture=picture)
+    words, limit = model.bundle.words.get(manifest.tasks[task]), config.max_images
+    fitted = plan(graph, manifest.size, request, limit=limit, picture=picture, words=words)
     errors = FieldErrors()
     if request.quality is not None and form.image not in LOSSY:
         errors.add("quality", f"is for jpeg and webp, not {form.image}: leave it out")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from export.dimension import resolve_shape
 from export.draw import draw, slerp
 from export.manifest import Graph, Image, Input
+from export.tokens import Reading
 from service.fitting import Fitting
 from service.images import Picture, Pixels
 from service.rows import Rows
@@ -69,6 +70,7 @@ class Plan:
     latents: Floats | None  # [N, *shape]
     interpolate: Interpolation | None
     source: Source | None = None
+    reading: Reading | None = None  # the text, as the graph takes it
     classes: tuple[str, ...] = field(repr=False, default=())
 
     def __len__(self) -> int:
@@ -131,7 +133,8 @@ class Plan:
         knobs = sorted(self.scalars.items())
         source = self.source and (self.source.picture.digest, self.source.fitting)
         rows = (self.graph.onnx, self.height, self.width)
-        return repr((*rows, self.seeds, self.labels, knobs, explicit, path, source))
+        ids = self.reading and self.reading.ids
+        return repr((*rows, self.seeds, self.labels, knobs, explicit, path, source, ids))
 
 
 def bind(plan: Plan) -> Rows:
@@ -158,6 +161,8 @@ def _fill(entry: Input, plan: Plan) -> NDArray[Any]:
         return np.full((count, *resolve_shape(entry.shape, *size)), entry.default, np.int64)
     if entry.role == "vector":
         return np.zeros((count, *resolve_shape(entry.shape, *size)), np.float32)
+    if entry.role == "text" and plan.reading is not None:
+        return np.tile(np.array(plan.reading.ids, np.int64), (count, 1))
     if entry.role == "image" and plan.source is not None:
         row = _scaled(entry, plan.source.fitting.row(plan.source.picture.pixels))
         return np.repeat(row[None], count, axis=0) if count > 1 else row[None]

@@ -14,6 +14,7 @@ import numpy as np
 from export.dimension import resolve_shape
 from export.draw import SEED_LIMIT, draw_label, image_seed
 from export.manifest import Graph, Image, Label, Scalar, Size, Text
+from export.tokens import Words
 from service.errors import InvalidInput
 from service.fields import CHOICES_SHOWN, FieldErrors, suggest
 from service.fitting import asked_size, fit_picture
@@ -26,13 +27,20 @@ from service.schemas import (
     ModelQuery,
     PicturesQuery,
 )
+from service.texts import read_text
 
 _NOTHING_MORE = GenerateRequest()
 _CHANCE = random.Random()  # of seeds that nobody asked for: no secret, and quick
 
 
 def plan(
-    graph: Graph, size: Size, request: ModelQuery, *, limit: int, picture: Picture | None = None
+    graph: Graph,
+    size: Size,
+    request: ModelQuery,
+    *,
+    limit: int,
+    picture: Picture | None = None,
+    words: Words | None = None,
 ) -> Plan:
     """Fit a request to a graph.
 
@@ -42,22 +50,19 @@ def plan(
         request: as parsed; a plain URL's, or a whole body's.
         limit: the most images that one request may ask for.
         picture: that the request starts from; its channels are those of ``image_input``.
+        words: that the graph's text input understands.
 
     Raises:
         InvalidInput: tells every field that does not fit, and what to change.
     """
-    _refuse_what_cannot_be_filled(graph, given=picture is not None)
+    _refuse_what_cannot_be_filled(graph, given=picture is not None, words=words)
     body = request if isinstance(request, GenerateRequest) else _NOTHING_MORE
     errors = FieldErrors()
     source, height, width = _size(size, request, picture, errors)
     count = _count(request, body, limit, errors)
     drawn = _is_drawn(graph, request)
-    if count > 1 and not drawn and not isinstance(request.label, list):
-        errors.add(
-            "num_images",
-            f"nothing that this model starts from is drawn, so that all {count} pictures would be "
-            "the same: ask for one",
-        )
+    if not drawn and not isinstance(request.label, list):
+        _refuse_copies(count, errors)
     seed, was_drawn = _seed(request, body, errors) if drawn else (request.seed or 0, False)
     step = 0 if body.interpolate else 1
     seeds = tuple(image_seed(seed, step * k) for k in range(count))
@@ -73,6 +78,7 @@ def plan(
         latents=_latents(graph, body, (height, width), errors),
         interpolate=body.interpolate,
         source=source,
+        reading=read_text(graph, words, request, errors),
         classes=entry.classes if entry else (),
     )
     errors.raise_if_any()
@@ -95,9 +101,9 @@ def image_input(graph: Graph) -> Image:
     )
 
 
-def _refuse_what_cannot_be_filled(graph: Graph, *, given: bool) -> None:
+def _refuse_what_cannot_be_filled(graph: Graph, *, given: bool, words: Words | None) -> None:
     for entry in graph.inputs:
-        if isinstance(entry, Text):
+        if isinstance(entry, Text) and (words is None or entry is not graph.text):
             raise InvalidInput(
                 f"this model's answers start from a text (its input {entry.name!r}), which is not "
                 "taken here: ask another model",
@@ -125,6 +131,15 @@ def _size(
 def _is_drawn(graph: Graph, request: ModelQuery) -> bool:
     """Whether the answer depends on the seed."""
     return bool(graph.drawn) or (graph.label is not None and request.label is None)
+
+
+def _refuse_copies(count: int, errors: FieldErrors) -> None:
+    if count > 1:
+        errors.add(
+            "num_images",
+            f"nothing that this model starts from is drawn, so that all {count} pictures would be "
+            "the same: ask for one",
+        )
 
 
 def _count(request: ModelQuery, body: GenerateRequest, limit: int, errors: FieldErrors) -> int:

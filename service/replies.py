@@ -57,6 +57,9 @@ class Facts:
         }
         if seeds:
             headers["Ganymede-Seeds"] = ", ".join(seeds)
+        if self.plan.reading and self.plan.reading.unknown:
+            unknown = self.plan.reading.unknown[:TOLD_IN_HEADERS]
+            headers["Ganymede-Unknown-Words"] = ", ".join(map(_header_text, unknown))
         if labels:
             headers["Ganymede-Labels"] = ", ".join(_header_text(label) for label in labels)
         return headers

@@ -19,6 +19,8 @@ FixedFit = Literal["crop", "stretch", "pad"]
 FreeFit = Literal["keep", "scale"]
 Fit = Literal[FixedFit, FreeFit]
 
+TEXT_CHARACTERS = 1000  # of a text; how many words of it are read is the model's
+
 _Integer = Annotated[int, Strict()]
 Seed = Annotated[_Integer, Field(ge=0, lt=SEED_LIMIT)]
 Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
@@ -88,6 +90,12 @@ class PicturesQuery(ModelQuery):
     )
     quality: Annotated[_Integer, Field(ge=1, le=100)] | None = Field(
         None, description="for jpeg and webp; 90 when left out"
+    )
+    text: Annotated[str, Strict(), Field(max_length=TEXT_CHARACTERS)] | None = Field(
+        None,
+        description="what to show, for models that read a text. At least one of its words must be "
+        "known to the model; the others are read as unknown, and told in the reply's header "
+        "Ganymede-Unknown-Words",
     )
 
 

@@ -36,6 +36,7 @@ THE_CONTRACT = {
         "draw",
         "dimension",
         "size",
+        "tokens",
     )
 }
 """What of ours, beside itself, the service may import."""

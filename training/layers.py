@@ -37,6 +37,26 @@ class ConditionalBatchNorm2d(nn.Module):
         return torch.addcmul(shift, normalised, scale)
 
 
+class AffineBatchNorm2d(nn.Module):
+    """Batch normalisation whose scale and shift are affine in a condition's vector.
+
+    Of a class, that is ``ConditionalBatchNorm2d``; de Vries et al. 2017 (arXiv:1707.00683), eq. 3.
+    """
+
+    def __init__(self, channels: int, condition: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.scale = nn.Linear(condition, channels)
+        self.shift = nn.Linear(condition, channels)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """[N, C, H, W] features and [N, E] conditions -> [N, C, H, W]."""
+        normalised: Tensor = self.norm(x)
+        scale = (1 + self.scale(condition))[..., None, None].to(normalised.dtype)
+        shift = self.shift(condition)[..., None, None].to(normalised.dtype)
+        return torch.addcmul(shift, normalised, scale)
+
+
 class Maxout(nn.Module):
     """The largest of ``pieces`` linear maps, unit by unit. Goodfellow et al. 2013 (1302.4389)."""
 
@@ -67,6 +87,23 @@ def one_hot_maps(y: Tensor, classes: int, images: Tensor) -> Tensor:
 def to_uint8(x: Tensor) -> Tensor:
     """[N, C, H, W] in [-1, 1] to uint8 [N, H, W, C]; half a level rounds to even."""
     return ((x + 1) * 127.5).clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def shifted(images: Tensor, most: int) -> Tensor:
+    """Each picture moved by up to ``most`` pixels in both directions, its edge repeated.
+
+    Translation of Zhao et al. 2020 (arXiv:2006.10738), section 3.2: what a discriminator sees, real
+    and generated alike, so that it cannot learn few pictures by heart.
+    """
+    if not most:
+        return images
+    count, _, height, width = images.shape
+    moves = torch.randint(-most, most + 1, (2, count, 1), device=images.device)
+    rows = (torch.arange(height, device=images.device) + moves[0]).clamp(0, height - 1)
+    columns = (torch.arange(width, device=images.device) + moves[1]).clamp(0, width - 1)
+    each = torch.arange(count, device=images.device)[:, None, None]
+    moved = images.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]]
+    return moved.permute(0, 3, 1, 2)
 
 
 def levels(size: int) -> tuple[int, int]:

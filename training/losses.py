@@ -137,6 +137,36 @@ def pulling_away(codes: Tensor) -> Tensor:
     return (cosines.sum() - cosines.diagonal().sum()) / (count * (count - 1))
 
 
+def matching(similarity: Tensor) -> Tensor:
+    """-E[log softmax_j(s_ij)] at j = i mod N: which of N texts does picture i show?
+
+    Zhang et al. 2021 (arXiv:2101.04702), equation 4.
+
+    Args:
+        similarity: [k N, N], of pictures to texts; N pictures for the texts in order, k times.
+    """
+    count = similarity.shape[1]
+    own = torch.arange(len(similarity), device=similarity.device) % count
+    return torch.nn.functional.cross_entropy(similarity.float(), own)
+
+
+def mode_seeking(images: Tensor, others: Tensor, latents: Tensor, other_latents: Tensor) -> Tensor:
+    """1 / (mean |I_1 - I_2| / mean |z_1 - z_2| + 1e-5): small when latents apart give images apart.
+
+    Mao et al. 2019 (arXiv:1903.05628), equation 2, maximises d(I_1, I_2) / d(z_1, z_2). This is the
+    form of the authors' code: the means run over the whole batch, so that a row alone has no ratio,
+    and it is the inverse that is minimised, which is bounded by 1e5.
+
+    Args:
+        images: [N, C, H, W], made from ``latents``.
+        others: likewise from ``other_latents``, under the same conditions row by row.
+        latents: [N, Z].
+        other_latents: [N, Z], drawn anew.
+    """
+    apart = (others.float() - images.float()).abs().mean()
+    return 1 / (apart / (other_latents - latents).abs().mean() + 1e-5)
+
+
 @dataclass(frozen=True)
 class Objective:
     """Both sides of a game. ``g`` takes (real, fake); ``pairs`` says that it looks at ``real``.

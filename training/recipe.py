@@ -97,12 +97,14 @@ class Shape:
     """What the data looks like to a recipe: square pictures, and the names of their classes.
 
     ``source_channels`` is of what each is produced from; none where the data has no pairs.
+    ``vocabulary`` is how many tokens its captions are made of, 0 without any.
     """
 
     channels: int
     size: int
     classes: tuple[str, ...] = ()
     source_channels: int | None = None
+    vocabulary: int = 0
 
 
 @dataclass(frozen=True)

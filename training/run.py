@@ -157,6 +157,8 @@ def new_run_path(preset: str, folder: Path) -> Path:
 
 def describe(data: Dataset) -> dict[str, Any]:
     """What a bundle must know of the data that a generator learnt from."""
+    words = data.captions
+    spoken = {} if words is None else {"words": words.facts()}
     return {
         "name": data.name,
         "fingerprint": data.fingerprint,
@@ -167,6 +169,7 @@ def describe(data: Dataset) -> dict[str, Any]:
         "channels": int(data.images.shape[3]),
         "size": int(data.images.shape[1]),
         "source_channels": None if data.sources is None else int(data.sources.shape[3]),
+        **spoken,
     }
 
 
@@ -177,6 +180,7 @@ def shape_of(dataset: dict[str, Any]) -> Shape:
         dataset["size"],
         tuple(dataset["classes"]),
         dataset.get("source_channels"),
+        dataset.get("words", {}).get("vocabulary", 0),
     )
 
 

@@ -55,19 +55,27 @@ class Translator(nn.Module):
         widths: of the features level by level, the finest first.
         skips: whether it is a U-Net.
         dropout: levels with dropout, from the coarsest on; fewer than there are levels.
+        latent: Z; its numbers come beside the picture, as constant maps (Zhu et al. 2017,
+            BicycleGAN, arXiv:1711.11586, section 4). 0: there is none.
     """
 
     def __init__(
-        self, channels: tuple[int, int], widths: Sequence[int], *, skips: bool, dropout: int
+        self,
+        channels: tuple[int, int],
+        widths: Sequence[int],
+        *,
+        skips: bool,
+        dropout: int,
+        latent: int = 0,
     ) -> None:
         super().__init__()
-        depth = len(widths)
+        depth, self.latent = len(widths), latent
         self.skips, self.stride = skips, 2**depth
         # Not at the coarsest level: there a picture may be one pixel, which is its own mean.
         self.downs = nn.ModuleList(
             Down(inputs, outputs, active=level > 0, norm=0 < level < depth - 1)
             for level, (inputs, outputs) in enumerate(
-                zip((channels[0], *widths[:-1]), widths, strict=True)
+                zip((channels[0] + latent, *widths[:-1]), widths, strict=True)
             )
         )
         wider = 2 if skips else 1
@@ -89,10 +97,13 @@ class Translator(nn.Module):
         )
         return tuple(torch.bernoulli(torch.full(shape, KEEP, device=device)) for shape in shapes)
 
-    def forward(self, images: Tensor, *masks: Tensor) -> Tensor:
-        """Pictures in [-1, 1]."""
+    def forward(self, images: Tensor, *drawn: Tensor) -> Tensor:
+        """Pictures in [-1, 1]; ``drawn`` is z [N, Z], where there is a latent, then the masks."""
         kept = []
-        x = images
+        x, masks = images, drawn[1:] if self.latent else drawn
+        if self.latent:
+            maps = drawn[0][:, :, None, None].expand(-1, -1, *images.shape[2:])
+            x = torch.cat([images, maps.to(images.dtype)], 1)
         for down in self.downs:
             x = down(x)
             kept.append(x)

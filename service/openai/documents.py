@@ -13,7 +13,9 @@ class OpenAIImage(BaseModel):
     """One picture."""
 
     b64_json: str = Field(description="the encoded image, as base64")
-    revised_prompt: str = Field(description="the class, by its name as the model has it")
+    revised_prompt: str | None = Field(
+        description="the class, by its name as the model has it; null where a text was read"
+    )
     seed: int = Field(description="asked for alone, this seed is this picture; an extension")
 
 
@@ -27,13 +29,15 @@ class OpenAIImages(BaseModel):
 
 
 class OpenAIModel(BaseModel):
-    """A model whose pictures have classes."""
+    """A model that takes a prompt."""
 
     id: str
     object: Literal["model"] = "model"
     created: int = Field(description="when it was exported, in seconds since 1970")
     owned_by: Literal["ganymede"] = "ganymede"
-    classes: list[str] = Field(description="what a prompt may be; an extension")
+    classes: list[str] = Field(
+        description="what a prompt may be, empty where it may be any text; an extension"
+    )
 
 
 class OpenAIModels(BaseModel):

@@ -6,7 +6,7 @@ import time
 
 import orjson
 
-from export.manifest import Manifest
+from export.manifest import Graph, Manifest
 from service.fields import FieldErrors
 from service.generate import graph_for
 from service.openai.schemas import ImagesRequest
@@ -21,7 +21,12 @@ _OWN_HEADERS = ("ETag", "Vary")  # the reply tells a time, and has one form
 def has_prompts(manifest: Manifest) -> bool:
     """Whether a prompt can say what a model is to make."""
     task = manifest.tasks.get("generate")
-    return task is not None and manifest.graphs[task].label is not None
+    return task is not None and _field(manifest.graphs[task]) is not None
+
+
+def _field(graph: Graph) -> str | None:
+    """The field of ``/generate`` that a prompt is: a text where one is read, else a class."""
+    return "text" if graph.text else "label" if graph.label else None
 
 
 def understand(asked: ImagesRequest, manifest: Manifest) -> GenerateRequest:
@@ -32,9 +37,12 @@ def understand(asked: ImagesRequest, manifest: Manifest) -> GenerateRequest:
     """
     errors = FieldErrors()
     graph = graph_for("generate", manifest)
-    if graph.label is None:
+    field = _field(graph)
+    if field is None:
         errors.add(
-            "prompt", f"model {manifest.name!r} has no classes: ask it with POST /generate instead"
+            "prompt",
+            f"model {manifest.name!r} has no classes and reads no text: ask it with POST /generate "
+            "instead",
         )
     _refuse_what_is_not_offered(asked, manifest.name, errors)
     scalars = asked.extensions
@@ -43,7 +51,8 @@ def understand(asked: ImagesRequest, manifest: Manifest) -> GenerateRequest:
     errors.raise_if_any()
     width, _, height = (asked.size or "auto").partition("x")
     return GenerateRequest.model_construct(
-        label=asked.prompt,
+        text=asked.prompt if field == "text" else None,
+        label=asked.prompt if field == "label" else None,
         num_images=asked.n,
         height=int(height) if height else None,
         width=int(width) if height else None,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
-from service.schemas import Seed
+from service.schemas import TEXT_CHARACTERS, Seed
 
 _Text = Annotated[str, Strict(), Field(max_length=200)]
 _Integer = Annotated[int, Strict()]
@@ -23,8 +23,9 @@ class ImagesRequest(BaseModel):
         extra="allow", json_schema_extra={"additionalProperties": {"type": "number"}}
     )
 
-    prompt: Annotated[str, Strict(), Field(min_length=1, max_length=200)] = Field(
-        description="a class of the model: its name, in any case, or its index"
+    prompt: Annotated[str, Strict(), Field(min_length=1, max_length=TEXT_CHARACTERS)] = Field(
+        description="what to show, for models that read a text; else a class of the model: its "
+        "name, in any case, or its index"
     )
     model: _Text | None = Field(
         None, description="may be left out when one is loaded or a default is set"

@@ -63,14 +63,15 @@ async def openai_show_model(request: Request, name: str) -> Response:
     with naming_the_model():
         manifest = repository_of(request).get(name).manifest
         if not has_prompts(manifest):
-            raise UnknownModel(f"model {name!r} has no classes, hence takes no prompt: see /models")
+            raise UnknownModel(
+                f"model {name!r} has no classes and reads no text: it takes no prompt, see /models"
+            )
     return Response(_card(manifest).model_dump_json(), media_type="application/json")
 
 
 def _card(manifest: Manifest) -> OpenAIModel:
     label = manifest.graph("generate").label
-    assert label is not None
-    classes = list(label.classes)
+    classes = list(label.classes) if label else []
     return OpenAIModel(id=manifest.name, created=_seconds(manifest.created_utc), classes=classes)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from training.data.batches import Batches
+from training.data.captions import Captions
 from training.data.dataset import Dataset
 
 
@@ -90,3 +93,18 @@ def test_fixed_images_come_class_by_class_and_are_always_the_same() -> None:
 def test_more_fixed_images_than_there_are_repeat() -> None:
     assert len(Batches(dataset(3), 2, seed=0).fixed(8)) == 8
     assert len(Batches(dataset(3, [0, 1, 1]), 2, seed=0).fixed(8)) == 8
+
+
+def test_captions_take_turns_epoch_by_epoch() -> None:
+    """Token 10 k + m is caption m of picture k."""
+    tokens = 10 * np.arange(10)[:, None, None] + np.arange(2)[None, :, None]
+    words = Captions((("one", "other"),) * 10, tokens, "{}", 100)
+    batches = Batches(replace(dataset(), captions=words), 5, seed=0)
+    for k in range(6):
+        text = batches.batch(k).text
+        assert text is not None
+        assert text[:, 0].tolist() == [10 * image + k // 2 % 2 for image in which(batches, k)]
+    fixed = batches.fixed(3).text
+    assert fixed is not None
+    assert fixed[:, 0].tolist() == [0, 30, 60]
+    assert Batches(dataset(), 5, seed=0).batch(0).text is None

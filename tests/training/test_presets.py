@@ -25,7 +25,8 @@ def text(name: str) -> str:
 def built(name: str, channels: int = 1) -> Recipe:
     """The recipe of a preset, without memory or draws for its weights."""
     config = load_preset(name)
-    shape = Shape(channels, config.data.size, tuple("0123456789"), source_channels=1)
+    classes = tuple("0123456789")
+    shape = Shape(channels, config.data.size, classes, source_channels=1, vocabulary=50)
     with torch.device("meta"):
         return next(SYSTEMS[config.recipe.system].stages(config.recipe, shape))
 

@@ -35,6 +35,8 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("cgan", {}),
     ("cgan", {"conditioning": "concatenated", "initial_std": 0.02, "d_norm": "none"}),
     ("cgan", {"mismatch": 0.5, "r1": 1.0}),
+    ("cgan", {"mode_seeking": 1.0}),
+    ("cgan", {"mode_seeking": 0.1, "objective": "relativistic", "r2": 1.0, "mismatch": 0.5}),
     ("dcgan", {"minibatch_kernels": 4, "minibatch_dims": 2, "minibatch_deviation": True}),
     ("dcgan", {"packing": 2, "r1": 1.0}),
 ]

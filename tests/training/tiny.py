@@ -26,6 +26,7 @@ SMALL: dict[str, dict[str, object]] = {
     "cgan": {"base_channels": 4, "max_channels": 8, "d_base_channels": 4},
     "autoencoder": {},
     "vae": {"hidden": [8]},
+    "text": {"base_channels": 4, "max_channels": 8, "d_base_channels": 4, "embedding": 6},
     "ebgan": {"base_channels": 4, "max_channels": 8, "d_base_channels": 4, "code": 4},
     "pix2pix": {"base_channels": 4, "max_channels": 8, "d_base_channels": 4, "patch": 16},
 }
@@ -34,13 +35,14 @@ PAIRED = {system: {"pairing": "downscale"} if one.paired else {} for system, one
 
 
 def write_npz(path: Path, seed: int = 0) -> Path:
-    """48 grey images of 16 pixels: the class decides which quarter is bright."""
+    """48 grey images of 16 pixels: the class, which the caption says, puts the bright quarter."""
     random = np.random.default_rng(seed)
     labels = np.arange(48) % 4
     images = random.integers(0, 64, (48, 16, 16), dtype=np.uint8)
     for image, label in zip(images, labels, strict=True):
         image[:, 4 * label : 4 * label + 4] += 160
-    np.savez(path, images=images, labels=labels, classes=np.array(CLASSES))
+    words = np.array([f"a {CLASSES[label]}" for label in labels])
+    np.savez(path, images=images, labels=labels, classes=np.array(CLASSES), captions=words)
     return path
 
 

@@ -1,7 +1,8 @@
 """The user's images as arrays in an .npz, under the names that NumPy, Keras and MedMNIST give them.
 
 Images are uint8, or other integers from 0 to 255: [N, H, W], or [N, H, W, C] with C 1 or 3. Labels
-are integers or strings [N] or [N, 1]. Pickled objects are never read.
+are integers or strings [N] or [N, 1]. Captions are strings [N] or [N, M]. Pickled objects are never
+read.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.captions import Captions, captions
 from training.data.dataset import Images, Labels, Split
 from training.data.layout import class_name
 from training.data.pictures import printable
@@ -30,6 +32,10 @@ IMAGES: dict[Split, tuple[str, ...]] = {
 LABELS: dict[Split, tuple[str, ...]] = {
     "train": ("train_labels", "y_train", "labels", "y", "arr_1"),
     "test": ("test_labels", "y_test", "labels_test"),
+}
+CAPTIONS: dict[Split, tuple[str, ...]] = {
+    "train": ("train_captions", "captions"),
+    "test": ("test_captions", "captions_test"),
 }
 CLASSES = ("classes", "class_names")
 ARRAY_LIMIT_BYTES = 2**33
@@ -67,6 +73,29 @@ def read_npz(path: Path, split: Split) -> tuple[Images, Labels | None, tuple[str
             f"{'; from one-hot rows, save labels.argmax(axis=1)' * (labels[split].ndim == 2)}"
         )
     return images, *_labels(labels[split], list(labels.values()), given, what)
+
+
+def read_captions(path: Path, split: Split, count: int) -> Captions | None:
+    """What the ``count`` images of a split show, if the archive says so.
+
+    Raises:
+        DataError: not one row of strings for each image, or an image without a caption.
+    """
+    found: dict[Split, list[list[str]]] = {}
+    with _opened(path) as archive:
+        names = {name.lower(): name for name in archive.files}
+        for part, choices in CAPTIONS.items():
+            if (name := _first(names, choices)) is not None:
+                array = _array(path, archive, name)
+                if array.dtype.kind != "U" or array.ndim not in (1, 2):
+                    raise DataError(f"{path}: {name} must be strings [N] or [N, M]")
+                rows = array.reshape(len(array), -1).tolist()
+                found[part] = [[text for text in row if text.strip()] for row in rows]
+    if split not in found:
+        return None
+    if len(found[split]) != count:
+        raise DataError(f"{path} has {count} {split} images and captions for {len(found[split])}")
+    return captions(found[split], found.get("train", found[split]))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ own Philox stream, so that resuming needs one number and no iterator state.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -58,7 +59,11 @@ class Batches:
     def batch(self, k: int) -> Batch:
         """The ``k``-th batch."""
         start = k * self.size
-        plain = self.of([self._index(position) for position in range(start, start + self.size)])
+        places = range(start, start + self.size)
+        plain = self.of(
+            [self._index(place) for place in places],
+            [place // len(self.data) for place in places],  # another caption in each epoch
+        )
         return self.augmentation.of(plain, self.seed, k)
 
     def fixed(self, count: int) -> Batch:
@@ -74,14 +79,20 @@ class Batches:
         chosen = [members[k % len(members)] for members in classes for k in range(each)]
         return self.of(chosen[:count])
 
-    def of(self, indices: list[int]) -> Batch:
-        """The batch of these images."""
-        return to_batch(
-            self.data.images[indices],
-            None if self.data.labels is None else self.data.labels[indices],
+    def of(self, indices: list[int], turns: list[int] | None = None) -> Batch:
+        """The batch of these images; of their captions those whose turn it is, or the first."""
+        data, words = self.data, self.data.captions
+        batch = to_batch(
+            data.images[indices],
+            None if data.labels is None else data.labels[indices],
             self.device,
-            None if self.data.sources is None else self.data.sources[indices],
+            None if data.sources is None else data.sources[indices],
         )
+        if words is None:
+            return batch
+        chosen = np.array(turns or [0] * len(indices)) % words.tokens.shape[1]
+        text = torch.from_numpy(words.tokens[indices, chosen]).to(self.device)
+        return replace(batch, text=text)
 
     def _index(self, position: int) -> int:
         epoch, offset = divmod(position, len(self.data))

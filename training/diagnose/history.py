@@ -51,7 +51,7 @@ def tell_history(rows: Sequence[Row], generator_phase: str | None) -> dict[str, 
         keep(
             "swings",
             count_swings(means),
-            f"of jsd by more than {SWING}, in {len(means)} means after the first sixth of the ticks",
+            f"of jsd by more than {SWING}, in {len(means)} means after a first sixth of ticks",
         )
     gradient = _series(rows, "grad_norm", generator_phase) if generator_phase else None
     if gradient is not None and gradient.max() > 0:

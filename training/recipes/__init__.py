@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from training.recipe import Recipe, Shape
-from training.recipes import autoencoder, cgan, dcgan, ebgan, gan, pix2pix, vae
+from training.recipes import autoencoder, cgan, dcgan, ebgan, gan, pix2pix, text, vae
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ SYSTEMS: dict[str, System] = {
     "vae": System(vae.stages),
     "ebgan": System(ebgan.stages),
     "pix2pix": System(pix2pix.stages, paired=True),
+    "text": System(text.stages),
 }
 
 RecipeConfig = Annotated[
@@ -42,6 +43,7 @@ RecipeConfig = Annotated[
     | autoencoder.AutoencoderConfig
     | vae.VAEConfig
     | ebgan.EBGANConfig
-    | pix2pix.Pix2PixConfig,
+    | pix2pix.Pix2PixConfig
+    | text.TextConfig,
     Field(discriminator="system"),
 ]

@@ -19,10 +19,11 @@ from training.errors import ConfigError
 from training.layers import ConditionalBatchNorm2d, one_hot_maps, spectral
 from training.recipe import Batch, Recipe, Shape, Terms
 from training.recipes import dcgan
-from training.recipes.gan import GAN, ObjectiveConfig
+from training.recipes.gan import ObjectiveConfig
+from training.recipes.mode_seeking import ConditionalGAN, ModeSeekingConfig
 
 
-class CGANConfig(dcgan.ConvolutionalConfig, ObjectiveConfig):
+class CGANConfig(ModeSeekingConfig, dcgan.ConvolutionalConfig, ObjectiveConfig):
     """A class-conditional convolutional pair."""
 
     system: Literal["cgan"]
@@ -123,7 +124,7 @@ def other_labels(y: Tensor, classes: int) -> Tensor:
     return (y + torch.randint_like(y, 1, classes)) % classes
 
 
-class CGAN(GAN):
+class CGAN(ConditionalGAN):
     """The game over pairs of a picture and its class."""
 
     config: CGANConfig

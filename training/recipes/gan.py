@@ -124,6 +124,10 @@ class GAN(Recipe):
             return (torch.rand(shape, device=device) * 2 - 1,)
         return (torch.randn(shape, device=device),)
 
+    def conditions(self, batch: Batch) -> Batch:
+        """What is asked of the generator in a step: a row for each picture, N or a multiple."""
+        return batch
+
     def logits(self, images: Tensor, batch: Batch) -> Tensor:
         """D(images), [N] float32; ``batch`` holds what the images are conditioned on."""
         logits: Tensor = self.discriminator(images)
@@ -131,12 +135,12 @@ class GAN(Recipe):
 
     def d_loss(self, batch: Batch, images: int) -> Terms:
         """Tell real from generated."""
-        real = batch.x.detach().requires_grad_(self.config.r1 > 0)
+        real, asked = batch.x.detach().requires_grad_(self.config.r1 > 0), self.conditions(batch)
         with torch.no_grad():
-            fake = self.generator(*self.inputs(batch))
+            fake = self.generator(*self.inputs(asked))
         fake.requires_grad_(self.config.r2 > 0)
-        real_logits, fake_logits = self.logits(real, batch), self.logits(fake, batch)
-        terms = {"adversarial": self.objective.d(real_logits, fake_logits)}
+        real_logits, fake_logits = self.logits(real, batch), self.logits(fake, asked)
+        terms = {"adversarial": self.objective.d(beside(fake_logits, real_logits), fake_logits)}
         if self.config.r1:
             terms["r1"] = self.config.r1 / 2 * zero_centred_penalty(real_logits, real)
         if self.config.r2:
@@ -149,9 +153,17 @@ class GAN(Recipe):
 
     def g_loss(self, batch: Batch, images: int) -> Terms:
         """Be taken for real."""
-        fake_logits = self.logits(self.generator(*self.inputs(batch)), batch)
+        asked = self.conditions(batch)
+        inputs = self.inputs(asked)
+        fake = self.generator(*inputs)
+        fake_logits = self.logits(fake, asked)
         real_logits = self.logits(batch.x, batch) if self.objective.pairs else fake_logits
-        return {"adversarial": self.objective.g(real_logits, fake_logits)}
+        terms = {"adversarial": self.objective.g(beside(fake_logits, real_logits), fake_logits)}
+        return terms | self.g_terms(fake, inputs)
+
+    def g_terms(self, fake: Tensor, inputs: tuple[Tensor, ...]) -> Terms:
+        """What else a system asks of its generator, given its pictures and what they came from."""
+        return {}
 
     def signals(self, batch: Batch) -> dict[str, Tensor]:
         """What ``training/signals.py`` has for every adversarial pair."""
@@ -159,6 +171,12 @@ class GAN(Recipe):
         real_logits, fake_logits = self.logits(batch.x, batch), self.logits(fake, batch)
         boundary = self.objective.boundary
         return adversarial_signals(real_logits, fake_logits, batch.x, fake, boundary)
+
+
+def beside(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
+    """A real logit for each generated one: where several were drawn, each real one again."""
+    repeats = max(1, len(fake_logits) // len(real_logits))
+    return torch.cat([real_logits] * repeats)
 
 
 def stages(config: GANConfig, image: Shape) -> Iterator[Recipe]:

@@ -16,15 +16,16 @@ from torch import Tensor
 from training.errors import ConfigError
 from training.losses import OBJECTIVES, mean_absolute_error, mean_squared_error
 from training.patches import PatchDiscriminator, PatchNorm, patch_of
-from training.recipe import MOST, Adam, Batch, Optimizer, Phase, Recipe, Settings, Shape, Terms
+from training.recipe import MOST, Adam, Batch, Optimizer, Phase, Recipe, Shape, Terms
 from training.recipes.dcgan import initialise
-from training.recipes.gan import ObjectiveName
+from training.recipes.gan import ObjectiveName, beside
+from training.recipes.mode_seeking import ModeSeekingConfig, mode_seeking_terms, twice
 from training.unet import Translator
 
 RECONSTRUCTIONS = {"l1": mean_absolute_error, "l2": mean_squared_error}
 
 
-class Pix2PixConfig(Settings):
+class Pix2PixConfig(ModeSeekingConfig):
     """A translator, and who judges it."""
 
     system: Literal["pix2pix"]
@@ -33,6 +34,9 @@ class Pix2PixConfig(Settings):
     max_channels: int = Field(512, gt=0, le=MOST)
     depth: int | None = Field(None, gt=1, le=10, description="halvings; none: down to one pixel")
     dropout_levels: int = Field(3, ge=0, description="of the decoder, from the coarsest on")
+    latent: int = Field(
+        0, ge=0, le=MOST, description="Z, numbers drawn beside the source; 0: dropout alone varies"
+    )
     reconstruction: Literal["none", "l1", "l2"] = "l1"
     reconstruction_weight: float = Field(100.0, gt=0, description="lambda, beside the game's 1")
     adversarial: Literal["none", "unconditional", "conditional"] = "conditional"
@@ -49,6 +53,8 @@ class Pix2PixConfig(Settings):
     def _something_is_learnt(self) -> Self:
         if self.reconstruction == self.adversarial == "none":
             raise ValueError("reconstruction and adversarial are both none: nothing is learnt")
+        if self.mode_seeking and not self.latent:
+            raise ValueError("mode_seeking compares two latents: give it some, latent=8")
         return self
 
 
@@ -67,6 +73,7 @@ class Pix2Pix(Recipe):
             widths(config, image),
             skips=config.generator == "unet",
             dropout=config.dropout_levels,
+            latent=config.latent,
         )
         judged = image.channels
         judged += image.source_channels if config.adversarial == "conditional" else 0
@@ -88,9 +95,15 @@ class Pix2Pix(Recipe):
         )
 
     def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
-        """The sources, and draws of the dropout masks."""
-        assert batch.source is not None
-        return (batch.source, *self.generator.masks(batch.source))
+        """The sources, draws of z ~ N(0, I) if there is a latent, and of the dropout masks."""
+        source, latent = batch.source, self.config.latent
+        assert source is not None
+        z = (torch.randn(len(source), latent, device=source.device),) if latent else ()
+        return (source, *z, *self.generator.masks(source))
+
+    def conditions(self, batch: Batch) -> Batch:
+        """Each source once, or twice for mode seeking."""
+        return twice(batch) if self.config.mode_seeking else batch
 
     def logits(self, images: Tensor, batch: Batch) -> Tensor:
         """D(source, images) of each patch, or D(images); float32."""
@@ -101,22 +114,31 @@ class Pix2Pix(Recipe):
 
     def d_loss(self, batch: Batch, images: int) -> Terms:
         """Tell real pairs from made ones."""
+        asked = self.conditions(batch)
         with torch.no_grad():
-            made = self.generator(*self.inputs(batch))
-        loss = self.objective.d(self.logits(batch.x, batch), self.logits(made, batch))
+            made = self.generator(*self.inputs(asked))
+        fake = self.logits(made, asked)
+        loss = self.objective.d(beside(fake, self.logits(batch.x, batch)), fake)
         return {"adversarial": self.config.d_weight * loss}
 
     def g_loss(self, batch: Batch, images: int) -> Terms:
-        """Be near the truth, and be taken for real. Isola et al. 2017, eq. 4."""
-        made = self.generator(*self.inputs(batch))
+        """Be near the truth, and be taken for real. Isola et al. 2017, eq. 4.
+
+        With mode seeking both pictures of a source are, and they differ.
+        """
+        asked = self.conditions(batch)
+        inputs = self.inputs(asked)
+        made = self.generator(*inputs)
         terms: Terms = {}
         if self.config.reconstruction != "none":
-            loss = RECONSTRUCTIONS[self.config.reconstruction](made, batch.x)
+            loss = RECONSTRUCTIONS[self.config.reconstruction](made, asked.x)
             terms[self.config.reconstruction] = self.config.reconstruction_weight * loss
         if self.config.adversarial != "none":
-            fake = self.logits(made, batch)
+            fake = self.logits(made, asked)
             real = self.logits(batch.x, batch) if self.objective.pairs else fake
-            terms["adversarial"] = self.objective.g(real, fake)
+            terms["adversarial"] = self.objective.g(beside(fake, real), fake)
+        if self.config.mode_seeking:
+            terms |= mode_seeking_terms(self.config.mode_seeking, made, inputs[1])
         return terms
 
     def signals(self, batch: Batch) -> dict[str, Tensor]:

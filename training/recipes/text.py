@@ -1,0 +1,214 @@
+"""Pictures from a text. Reed et al. 2016 (arXiv:1605.05396), GAN-CLS, in a convolutional pair.
+
+A small encoder turns tokens into a vector; the generator has one, and the discriminator another
+that learns with it. The discriminator is matching-aware: it rejects a real picture with another's
+text. It may also have to tell, picture by picture, which of a batch's texts is shown (Zhang et al.
+2021, arXiv:2101.04702), which the generator then has to make easy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from training.errors import ConfigError
+from training.layers import AffineBatchNorm2d, shifted, spectral
+from training.losses import matching, zero_centred_penalty
+from training.recipe import MOST, Batch, Recipe, Shape, Terms
+from training.recipes import dcgan
+from training.recipes.gan import ObjectiveConfig, beside
+from training.recipes.mode_seeking import ConditionalGAN, ModeSeekingConfig
+
+PADDING, UNKNOWN = 0, 1  # tokens
+
+
+class TextConfig(ModeSeekingConfig, dcgan.ConvolutionalConfig, ObjectiveConfig):
+    """A convolutional pair that is told what to show in words."""
+
+    system: Literal["text"]
+    embedding: int = Field(128, gt=0, le=MOST, description="E, the length of a text's vector")
+    word_dropout: float = Field(0.1, ge=0, lt=1, description="share of words read as unknown")
+    mismatch: float = Field(
+        0.5, ge=0, lt=1, description="share of D's loss for real images with another one's text"
+    )
+    contrast: float = Field(
+        0.0, ge=0, description="weight of telling which of a batch's texts an image shows"
+    )
+    shift: int = Field(
+        0, ge=0, le=MOST, description="pixels by which D sees images moved at random, at most"
+    )
+
+
+class Encoder(nn.Module):
+    """[N, L] tokens, zeros after the end, -> [N, E]: the mean of words and their neighbours."""
+
+    def __init__(self, vocabulary: int, embedding: int) -> None:
+        super().__init__()
+        self.words = nn.Embedding(vocabulary, embedding)
+        self.neighbours = nn.Conv1d(embedding, embedding, 3, padding=1)
+        self.norm = nn.LayerNorm(embedding)
+
+    def forward(self, text: Tensor) -> Tensor:
+        """The texts as vectors; that of no word at all is finite."""
+        said = (text != PADDING).unsqueeze(2).float()
+        words = self.words(text) * said
+        near = self.neighbours(words.transpose(1, 2)).transpose(1, 2).relu()
+        total = ((words + near) * said).sum(1)
+        return self.norm(total / said.sum(1).clamp(min=1))  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """Upsample, convolve, normalise as the text says, ReLU: [N, C, H, W] -> [N, C', 2H, 2W]."""
+
+    def __init__(self, config: TextConfig, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.upsample = dcgan.upsample(config, inputs, outputs)
+        self.norm = AffineBatchNorm2d(outputs, config.embedding)
+
+    def forward(self, x: Tensor, text: Tensor) -> Tensor:
+        """Features of the next level."""
+        return self.norm(self.upsample(x), text).relu()  # type: ignore[no-any-return]
+
+
+class Generator(nn.Module):
+    """[N, Z], [N, L] -> [N, C, H, W] in [-1, 1], the text in every normalisation."""
+
+    def __init__(self, config: TextConfig, image: Shape) -> None:
+        super().__init__()
+        side, channels, last = dcgan.plan(config, image)
+        self.latent = config.latent
+        self.encoder = Encoder(image.vocabulary, config.embedding)
+        self.first = nn.Sequential(
+            nn.Linear(config.latent + config.embedding, channels[0] * side * side, bias=False),
+            nn.Unflatten(1, (channels[0], side, side)),
+        )
+        self.first_norm = AffineBatchNorm2d(channels[0], config.embedding)
+        self.blocks = nn.ModuleList(Block(config, *levels) for levels in pairwise(channels))
+        self.last = last
+
+    def forward(self, z: Tensor, text: Tensor) -> Tensor:
+        """Pictures of what the texts say."""
+        said = self.encoder(text)
+        x = self.first_norm(self.first(torch.cat([z, said.to(z.dtype)], 1)), said).relu()
+        for block in self.blocks:
+            x = block(x, said)
+        return self.last(x).float().tanh()  # type: ignore[no-any-return]
+
+
+class Judged(NamedTuple):
+    """What the discriminator says of N pictures and their texts.
+
+    Args:
+        own: [N], logits of the pairs.
+        other: [N], those of each picture with the text of the row before.
+        match: [N, N], the similarity of each picture to each text, sharpened cosines.
+    """
+
+    own: Tensor
+    other: Tensor
+    match: Tensor
+
+
+class Discriminator(nn.Module):
+    """[N, C, H, W], [N, L] -> ``Judged``, by projection (Miyato & Koyama 2018, eq. 3)."""
+
+    sharpness = 10.0
+
+    def __init__(self, config: TextConfig, image: Shape) -> None:
+        super().__init__()
+        self.features = dcgan.Features(config, image.channels, image.size)
+        outputs = self.features.outputs
+        self.encoder = Encoder(image.vocabulary, config.embedding)
+        self.last = spectral(nn.Linear(outputs, 1), config.d_norm)
+        self.said = spectral(nn.Linear(config.embedding, outputs), config.d_norm)
+        self.shown = nn.Linear(outputs, config.embedding)
+
+    def forward(self, images: Tensor, text: Tensor) -> Judged:
+        """The pictures beside their own texts, and beside others'."""
+        features, said = self.features(images), self.encoder(text)
+        real, claims = self.last(features).squeeze(1), self.said(said)
+        own, other = ((features * each).sum(1) for each in (claims, claims.roll(1, 0)))
+        shown = nn.functional.normalize(self.shown(features).float(), dim=1)
+        match = shown @ nn.functional.normalize(said.float(), dim=1).T
+        return Judged((real + own).float(), (real + other).float(), self.sharpness * match)
+
+
+class TextGAN(ConditionalGAN):
+    """The game over pairs of a picture and its text."""
+
+    config: TextConfig
+
+    def __init__(self, config: TextConfig, image: Shape) -> None:
+        super().__init__(config)
+        self.generator = Generator(config, image)
+        self.discriminator = Discriminator(config, image)
+        dcgan.initialise(self, config.initial_std)
+
+    def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Draws of z from its prior, [N, Z], and the texts, [N, L]; some words lost in training."""
+        assert batch.text is not None  # stages() refuses data without captions
+        text = batch.text
+        if self.training and self.config.word_dropout:
+            lost = torch.rand(text.shape, device=text.device) < self.config.word_dropout
+            text = text.masked_fill(lost & (text != PADDING), UNKNOWN)
+        return (*super().inputs(batch), text)
+
+    def judged(self, images: Tensor, batch: Batch) -> Judged:
+        """D of the pictures, moved a little if so configured, and of their texts."""
+        judged: Judged = self.discriminator(shifted(images, self.config.shift), batch.text)
+        return judged
+
+    def logits(self, images: Tensor, batch: Batch) -> Tensor:
+        """D(images, text), [N] float32."""
+        return self.judged(images, batch).own
+
+    def d_loss(self, batch: Batch, images: int) -> Terms:
+        """Tell real from generated, and a text from those of others. Reed et al., algorithm 1."""
+        config = self.config
+        real, asked = batch.x.detach().requires_grad_(config.r1 > 0), self.conditions(batch)
+        with torch.no_grad():
+            fake = self.generator(*self.inputs(asked))
+        fake.requires_grad_(config.r2 > 0)
+        shown, made = self.judged(real, batch), self.logits(fake, asked)
+        adversarial = self.objective.d(beside(made, shown.own), made)
+        terms = {"adversarial": (1 - config.mismatch) * adversarial}
+        if config.mismatch:
+            terms["mismatch"] = config.mismatch * self.objective.d(shown.own, shown.other)
+        if config.contrast:
+            terms["contrast"] = config.contrast * matching(shown.match)
+        if config.r1:
+            terms["r1"] = config.r1 / 2 * zero_centred_penalty(shown.own, real)
+        if config.r2:
+            terms["r2"] = config.r2 / 2 * zero_centred_penalty(made, fake)
+        return terms
+
+    def g_loss(self, batch: Batch, images: int) -> Terms:
+        """Be taken for real, and for what the text says."""
+        asked = self.conditions(batch)
+        inputs = self.inputs(asked)
+        fake = self.generator(*inputs)
+        made = self.judged(fake, asked)
+        real = self.logits(batch.x, batch) if self.objective.pairs else made.own
+        terms = {"adversarial": self.objective.g(beside(made.own, real), made.own)}
+        if self.config.contrast:
+            terms["contrast"] = self.config.contrast * matching(made.match[:, : len(batch)])
+        return terms | self.g_terms(fake, inputs)
+
+
+def stages(config: TextConfig, image: Shape) -> Iterator[Recipe]:
+    """One stage: the pair.
+
+    Raises:
+        ConfigError: the data has no captions.
+    """
+    if not image.vocabulary:
+        raise ConfigError(
+            "text learns captions, and the data has none: take a data set with words "
+            "(--set data.source=openmoji), or train the unconditional dcgan"
+        )
+    yield TextGAN(config, image)
