@@ -1,14 +1,17 @@
 """Models in an object store, for real: S3 as moto's server speaks it, two workers, one cache.
 
-Needs the extra ``remote`` and ``moto[server]`` in the environment that runs this.
+They run in an environment with the extra ``remote`` and ``moto[server]``, which do not fit beside
+what trains: it is made, unless ``GANYMEDE_REMOTE_PYTHON`` names the interpreter of one.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,16 +20,16 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bench.environments import Environment
+from bench.loads import Unavailable
 from export.bundle import MANIFEST
 from tests.acceptance.asking import eventually, free_port
 from tests.service.processes import refused, running
 from tests.tiny import ONNX, tiny_bundle
 
-pytest.importorskip("s3fs", reason="the extra remote is not installed")
-pytest.importorskip("moto.server", reason="moto[server] is not installed")
-
 pytestmark = pytest.mark.acceptance
 
+ROOT = Path(__file__).resolve().parents[2]
 URL = "s3://bucket/production/models"
 
 
@@ -76,6 +79,26 @@ class Store:
         """How often the graph of a version was read."""
         log = (self.folder / "store.log").read_text()
         return len(re.findall(rf"GET /bucket/production/models/tiny/{version}/{ONNX} ", log))
+
+
+@pytest.fixture(scope="module")
+def python() -> str:
+    """Return the interpreter of an environment with the extra and the store, made if need be."""
+    if named := os.environ.get("GANYMEDE_REMOTE_PYTHON"):
+        return named
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extra = project["optional-dependencies"]["remote"]
+    try:
+        made = Environment("remote", (*project["dependencies"], *extra, "moto[server]>=5"))
+        return str(made.prepare() / "python")
+    except Unavailable as error:
+        pytest.skip(f"the extra remote cannot be installed: {error}")
+
+
+@pytest.fixture(autouse=True)
+def started_with(python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is started here is started in that environment."""
+    monkeypatch.setattr(sys, "executable", python)
 
 
 @pytest.fixture
