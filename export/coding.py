@@ -85,8 +85,8 @@ def reconstruction(
     optimum = None if linear is None else float(linear.mean())
     protocol = (
         f"{len(images)} {reality.kind} through encode and generate, {numbers} numbers each; pixels "
-        f"in [0, 1]; reference: PCA with {numbers} numbers, fitted on {len(known)} training images, "
-        "clipped likewise"
+        f"in [0, 1]; reference: PCA with {numbers} numbers, fitted on {len(known)} training images"
+        ", clipped likewise"
     )
     counts = {"samples": len(images), "protocol": protocol}
     yield Quality(metric="squared error", value=error, reference=optimum, **counts)
