@@ -1,7 +1,7 @@
 """How much of a picture survives a coder, beside principal components and JPEG; a VAE's bound.
 
 ``python -m bench.coders RUN``, for a trained run of ``autoencoder`` or ``vae``, on the test split
-of what it learnt from. Squared errors are of pixels in [0, 1].
+of what it learnt from. Squared errors are of pixels clipped to [0, 1], whoever made them.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def reconstruction(loaded: LoadedRun) -> Iterator[Row]:
         pixels = pictures.flatten(1).numpy()
         found = through(coder, pictures).flatten(1).numpy()
         optimum = analysis.inverse_transform(analysis.transform(pixels))
-        errors = [float(np.square(each - pixels).mean()) / 4 for each in (found, optimum)]
+        made = (each.clip(-1, 1) for each in (found, optimum))
+        errors = [float(np.square(each - pixels).mean()) / 4 for each in made]
         row = {"pictures": name, "count": len(pixels), "mse": errors[0], "pca_mse": errors[1]}
         yield row | {"times_pca": errors[0] / errors[1]}
     recipe = loaded.recipe

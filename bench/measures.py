@@ -118,7 +118,7 @@ def _plain(bundle: Bundle, budget: Budget, progress: Progress) -> Iterator[tuple
     channels = next(o.channels for o in outputs if isinstance(o, ImageOutput))
     reality = meet(manifest.provenance.dataset, manifest.size.height, channels, progress)
     found = score_generator(
-        gaussian_sampler(reality.learnt, classes),
+        gaussian_sampler(reality.learnt, len(classes)),
         reality,
         extractors((), reality),
         classes=classes,
@@ -129,10 +129,10 @@ def _plain(bundle: Bundle, budget: Budget, progress: Progress) -> Iterator[tuple
         yield figure.metric, figure.value
 
 
-def _classes(bundle: Bundle) -> int:
+def _classes(bundle: Bundle) -> tuple[str, ...]:
     tasks = bundle.manifest.tasks
     label = bundle.manifest.graph("generate").label if "generate" in tasks else None
-    return len(label.classes) if label else 0
+    return label.classes if label else ()
 
 
 def of_bound(name: str, job: Job, folder: Path, budget: Budget, progress: Progress) -> Measured:

@@ -196,7 +196,7 @@ def _generated(
         sampler(generator),
         reality,
         extractors(wanted.features, reality),
-        classes=len(graph.label.classes) if graph.label else 0,
+        classes=graph.label.classes if graph.label else (),
         samples=wanted.samples,
         progress=progress,
     )

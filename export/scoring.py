@@ -1,7 +1,7 @@
 """How good are the pictures of a generator? What is drawn, and what stands beside each figure.
 
 Which figures there are follows from the data and the generator's inputs: those of classes where it
-takes a label and the data has the same classes, the others always.
+takes a label and the data has the same classes by name, the others always.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def score_generator(
     reality: Reality,
     extractors: Sequence[Extractor],
     *,
-    classes: int = 0,
+    classes: tuple[str, ...] = (),
     samples: int = SAMPLES,
     progress: Progress = silent,
 ) -> Iterator[Quality]:
@@ -65,14 +65,15 @@ def score_generator(
         reality: what it is compared with.
         extractors: the features of distances; precision, recall, density, coverage and diversity
             are taken in the first.
-        classes: K of the label that it takes; 0 when it takes none.
+        classes: names of the K that its label chooses among; none when it takes no label. Other
+            data may have as many, and mean other things by them.
         samples: to draw; label agreement looks at 2,000 of them, and what compares sets at as
             many as half the test set has.
         progress: told of steps that take long.
     """
-    judged = reality.verdicts if classes == len(reality.classes) else None
+    judged = reality.verdicts if classes == reality.classes else None
     count = samples if judged else min(samples, len(reality.halves[0]))
-    drawn = _draw(sample, classes, count, progress)
+    drawn = _draw(sample, len(classes), count, progress)
     if judged:
         yield _agreement(reality, judged, drawn.take(slice(AGREEMENT_SAMPLES)))
     compared = compare(drawn, reality)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from export import evaluate_command
 from export.bundle import Bundle, load_bundle
-from export.coding import reconstruction, separation
+from export.coding import pca_errors, reconstruction, separation
 from export.errors import InvalidChoice
 from export.evaluate import Wanted, evaluate, extractors, measurable, record, void
 from export.manifest import (
@@ -109,6 +109,16 @@ def test_reconstruction_is_the_squared_error_beside_that_of_pca() -> None:
     assert error.reference == pytest.approx(0, abs=1e-20)  # four numbers hold four pixels
     assert error.samples == 2
     assert "PCA with 4 numbers, fitted on 20 training images" in error.protocol
+
+
+def test_pca_is_clipped_to_what_a_picture_can_show() -> None:
+    # One number for pictures along a line that leaves [0, 1]: at its ends PCA overshoots.
+    learnt = Labelled(np.array([[0, 128], [255, 128], [0, 0], [255, 255]], np.uint8), None)
+    asked = Labelled(np.array([[255, 255]], np.uint8), None)
+    plain, clipped = (pca_errors(learnt, asked, 1, clipped=each) for each in (False, True))
+    assert plain is not None
+    assert clipped is not None
+    assert clipped[0] < plain[0]
 
 
 def test_a_score_is_asked_to_tell_pictures_apart() -> None:

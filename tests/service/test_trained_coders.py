@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
-from typing import Any
+import re
+import urllib.request
+from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import numpy as np
@@ -22,6 +26,7 @@ from training.metrics.reconstruction import psnr_db
 from training.run import load_run
 from training.train import train
 
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
 pytestmark = pytest.mark.anyio
 
 PRESETS = {
@@ -108,6 +113,36 @@ async def test_pictures_on_the_way_between_two_uploaded_ones(client: httpx.Async
         assert np.abs(difference).max() <= 1
     toward = [psnr_db(found, walk[-1]) for found in walk[:-1]]
     assert toward == sorted(toward)
+
+
+async def test_the_three_requests_of_the_readme_make_a_sheet(
+    client: httpx.AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [example] = re.findall(r"```python\n(import json, urllib.+?)```", README, re.DOTALL)
+    loop, asked = asyncio.get_running_loop(), list[str]()
+
+    def urlopen(request: urllib.request.Request) -> io.BytesIO:
+        path = request.full_url.removeprefix("http://localhost:8000")
+        asked.append(path)
+        body, headers = cast(bytes, request.data), dict(request.header_items())
+        sent = client.post(path, content=body, headers=headers)
+        reply = asyncio.run_coroutine_threadsafe(sent, loop).result(30)
+        assert reply.status_code == 200, reply.text
+        return io.BytesIO(reply.content)
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    monkeypatch.chdir(tmp_path)
+    first, last = load("fashion-mnist-subset", split="test").images[[0, 600]]
+    for name, picture in (("first.png", first), ("last.png", last)):
+        Image.fromarray(picture[..., 0]).save(name)
+    await asyncio.to_thread(exec, example, {})
+    assert asked == ["/encode?model=clothes", "/encode?model=clothes", "/generate"]
+    codes = [(await encode(client, picture, "clothes")).tolist() for picture in (first, last)]
+    ends = await generate(client, model="clothes", latents=codes)
+    sheet = decode((tmp_path / "between.png").read_bytes())
+    side = ends.shape[1]
+    assert np.array_equal(sheet[:side, :side].reshape(side, side), ends[0, ..., 0])
+    assert np.array_equal(sheet[-side:, -side:].reshape(side, side), ends[1, ..., 0])
 
 
 async def test_reconstruction_draws_its_noise_from_the_seed(client: httpx.AsyncClient) -> None:
