@@ -10,6 +10,7 @@ machine and from which commit it was made. Ctrl-C keeps what was measured so far
     python -m bench.soak                 does it hold, for ten minutes of everything at once?
     python -m bench.coders               do they beat principal components, or a reference?
     python -m bench.pretraining          does a pretrained encoder help a classifier?
+    python -m bench.pairs RUN ...        how near is a translator to the truth?
     python -m bench.anomaly              does an energy tell unusual pictures?
     python -m bench.diagnosis            does a diagnosis name what a run was made to fail of?
     python -m bench.fcn RUN              do translated pictures show what their maps say?

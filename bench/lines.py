@@ -64,6 +64,10 @@ CONDITIONED = (
 )
 CODED = (Line("squared error", "less", "reference", "PCA with as many numbers"),)
 SCORED = (Line("mean AUROC of 10 digits", "more", "baseline", "PCA with as many numbers"),)
+PAIRED = (
+    Line("of the better baseline", "less", 0.65, "asked for: L1, of the mean's or the input's"),
+    Line("KD-lite0", "less", "baseline", "the better of the mean picture and the input"),
+)
 NATS = (Line("-ELBO, nats", "less", 105.6, "published, second-hand: PyTorch's example"),)
 STACKED = (
     Line("modes of 1,000", "more", 1000, "published: R3GAN's loss (arXiv:2501.05441)"),
@@ -87,6 +91,7 @@ JOBS: Mapping[str, Job] = MappingProxyType(
         "vae-mnist-reference": Job("bound", NATS),
         "autoencoder-blocks-linear": Job(lines=CODED),
         "autoencoder-fashion-fast": Job(lines=CODED),  # it has no distribution to draw from
+        "pix2pix-emoji-fast": Job("pairs", PAIRED),
         "stacked-mnist": Job("lab", STACKED, "stacks of MNIST"),
         "ring": Job("lab", RING, "8 Gaussians", seeds=5),
         "grid": Job("lab", GRID, "25 Gaussians", seeds=5),

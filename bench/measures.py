@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from bench import anomaly, coders
+from bench import anomaly, coders, pairs
 from bench.anomaly_trials import PROTOCOLS
 from bench.baselines import gaussian_sampler
 from bench.lines import CODED, CONDITIONED, GENERATED, Job, Line
@@ -176,6 +176,27 @@ def of_anomaly(name: str, job: Job, folder: Path, budget: Budget, progress: Prog
     )
 
 
+def of_pairs(name: str, job: Job, folder: Path, budget: Budget, progress: Progress) -> Measured:
+    """A translator on the pairs of its test split, by ``bench.pairs``."""
+    run, minutes = trained(name, folder, budget)
+    loaded = load_run(run)
+    truth = pairs.truth_of(loaded.config)
+    *plain, ours = pairs.measure([(name, loaded)], truth, seed=0)
+    protocol = f"{len(truth.images)} held-out pairs, one draw of the dropout for each"
+    figures = {
+        line.metric: Quality(
+            metric=line.metric,
+            value=ours[line.metric],
+            samples=len(truth.images),
+            protocol=protocol,
+        )
+        for line in job.lines
+    }
+    best = {line.metric: min(row[line.metric] for row in plain) for line in job.lines}
+    where = loaded.dataset["name"]
+    return Measured("pix2pix", where, loaded.images_seen, minutes, figures, best)
+
+
 def of_lab(name: str, job: Job, folder: Path, budget: Budget, progress: Progress) -> Measured:
     """An experiment of ``ganymede lab``: its best objective by the last line's metric."""
     started, seeds = time.monotonic(), max(job.seeds, budget.seeds)
@@ -202,7 +223,13 @@ def _number(cell: object) -> float:
 
 
 MEASURES: Mapping[str, Measure] = MappingProxyType(
-    {"bundle": of_bundle, "bound": of_bound, "anomaly": of_anomaly, "lab": of_lab}
+    {
+        "bundle": of_bundle,
+        "bound": of_bound,
+        "anomaly": of_anomaly,
+        "pairs": of_pairs,
+        "lab": of_lab,
+    }
 )
 
 
