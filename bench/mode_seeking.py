@@ -3,7 +3,8 @@
     python -m bench.mode_seeking cgan-fashion-fast --out FOLDER
 
 Each weight is a training of its own from the same seed, then ``ganymede evaluate``'s figures of
-variety (distances within a class, NDB, JSD) beside those of quality. With a weight, a step draws
+variety (distances within a class, NDB, JSD) beside those of quality; of a translator, those of
+``styles.py``. With a weight, a step draws
 two pictures for each label, so that it costs more for the same images seen: the control, a weight
 that is next to nothing, has the same two draws and no term.
 """
@@ -20,13 +21,16 @@ from bench.command import console, run
 from bench.measures import Budget, trained
 from bench.progress import shown
 from bench.result import Result
+from bench.styles import score_translator
 from export.evaluate import Wanted, evaluate, opened
 from training.data.progress import Progress
 
 CONTROL = 1e-9
 WEIGHTS = (0.0, CONTROL, 0.1, 1.0)
-METRICS = (
+METRICS = (  # those that there are: of a generator of classes, or of a translator
     "diversity within classes",
+    "diversity within sources",
+    "pixel deviation",
     "NDB",
     "JSD",
     "FD-judge",
@@ -34,6 +38,8 @@ METRICS = (
     "coverage",
     "label agreement",
     "GAN-train",
+    "L1",
+    "KD-lite0",
 )
 
 Row = dict[str, Any]
@@ -46,23 +52,28 @@ def weigh(preset: str, weight: float, folder: Path, budget: Budget, progress: Pr
     own = Budget(settings, budget.samples, budget.seeds)
     path, minutes = trained(preset, place, own)
     with opened(str(path), [], None, lambda step: None) as bundle:
-        figures = list(evaluate(bundle, Wanted(samples=budget.samples), progress))
+        wanted = Wanted(samples=budget.samples)
+        translates = "translate" in bundle.manifest.tasks
+        figures = list(
+            score_translator(bundle, progress) if translates else evaluate(bundle, wanted, progress)
+        )
     found = {figure.metric: figure.model_dump() for figure in figures}
     return {"weight": weight, "minutes": minutes, "figures": found}
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
     """A row for each weight, and one for real pictures."""
-    lines = [("weight", "minutes", *METRICS), ("---",) * (len(METRICS) + 2)]
+    metrics = [metric for metric in METRICS if metric in rows[0]["figures"]]
+    lines = [("weight", "minutes", *metrics), ("---",) * (len(metrics) + 2)]
     for row in rows:
         name = "two draws, no term" if row["weight"] == CONTROL else f"{row['weight']:g}"
-        lines.append((name, f"{row['minutes']:.1f}", *_cells(row, "value")))
-    lines.append(("real", "", *_cells(rows[0], "reference")))
+        lines.append((name, f"{row['minutes']:.1f}", *_cells(row, metrics, "value")))
+    lines.append(("real", "", *_cells(rows[0], metrics, "reference")))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cells(row: Row, which: str) -> list[str]:
-    found = (row["figures"].get(metric, {}).get(which) for metric in METRICS)
+def _cells(row: Row, metrics: Sequence[str], which: str) -> list[str]:
+    found = (row["figures"].get(metric, {}).get(which) for metric in metrics)
     return ["" if value is None else f"{value:.4g}" for value in found]
 
 

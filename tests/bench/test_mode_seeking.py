@@ -8,7 +8,7 @@ import pytest
 
 from bench import mode_seeking
 from bench.measures import Budget
-from bench.mode_seeking import CONTROL, METRICS, as_markdown, weigh
+from bench.mode_seeking import CONTROL, as_markdown, weigh
 from training.config import load_preset
 from training.data.progress import silent
 
@@ -47,5 +47,5 @@ def test_a_row_for_each_weight_and_one_of_real_pictures() -> None:
     assert lines[3].startswith("| two draws, no term | 2.0 |")
     assert lines[4].startswith("| real |  |")
     cells = [cell.strip() for cell in lines[4].split("|")[3:-1]]
-    assert dict(zip(METRICS, cells, strict=True))["NDB"] == "4"
-    assert dict(zip(METRICS, cells, strict=True))["JSD"] == ""
+    assert cells == ["4", ""]
+    assert [cell.strip() for cell in lines[0].split("|")[3:-1]] == ["NDB", "JSD"]
