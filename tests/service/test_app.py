@@ -151,7 +151,7 @@ class HeldModel:
     """A model that never answers, and notes when it is asked and when it need not any more."""
 
     def __init__(self, model: Model) -> None:
-        self.manifest, self.digest = model.manifest, model.digest
+        self.bundle, self.manifest, self.digest = model.bundle, model.manifest, model.digest
         self.asked, self.cancelled = asyncio.Event(), asyncio.Event()
 
     @property
@@ -201,7 +201,8 @@ async def test_work_for_a_client_that_went_away_is_cancelled(
     async def messages() -> AsyncIterator[Message]:
         yield {"type": "http.request", "body": b'{"seed"', "more_body": True}
         yield {"type": "http.request", "body": b": 1}"}
-        await held.asked.wait()
+        async with asyncio.timeout(PATIENCE_S):
+            await held.asked.wait()
         yield {"type": "http.disconnect"}
 
     assert await call(app, messages(), []) == []
@@ -251,7 +252,8 @@ async def test_a_server_that_stops_cancels_without_blaming_the_client(
 
     sent: list[Message] = []
     request = asyncio.create_task(call(app, messages(), [], sent))
-    await held.asked.wait()
+    async with asyncio.timeout(PATIENCE_S):
+        await held.asked.wait()
     request.cancel()
     await request  # raised, it would be logged with a traceback, though a reply was sent
     assert held.cancelled.is_set()

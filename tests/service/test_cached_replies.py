@@ -206,7 +206,8 @@ class HeldModel:
     """A model whose inferences wait, each for its gate; ``True`` lets one run, else it fails."""
 
     def __init__(self, model: Model) -> None:
-        self.manifest, self.digest, self._model = model.manifest, model.digest, model
+        self.bundle, self.manifest, self.digest = model.bundle, model.manifest, model.digest
+        self._model = model
         self.gates: list[asyncio.Future[bool]] = []
 
     async def infer(self, *asked: Any, **more: Any) -> Answer:  # noqa: ANN401
