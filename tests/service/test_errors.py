@@ -61,8 +61,9 @@ def every_error(root: type[ServiceError] = ServiceError) -> Iterator[type[Servic
 class BrokenModel:
     """A model whose every inference ends with one error."""
 
-    def __init__(self, bundle_of: Model, error: Exception) -> None:
-        self.manifest, self.digest, self._error = bundle_of.manifest, bundle_of.digest, error
+    def __init__(self, model: Model, error: Exception) -> None:
+        self.bundle, self.manifest, self.digest = model.bundle, model.manifest, model.digest
+        self._error = error
 
     async def infer(self, *_: object, **__: object) -> NoReturn:
         raise self._error
