@@ -62,7 +62,7 @@ def test_a_run_is_scored_beside_the_better_baseline(truth: Truth) -> None:
 
 
 def test_the_truth_itself_has_no_distance(truth: Truth) -> None:
-    features = pairs.lite0()
+    features = Extractor("plain", "", plain)
     row = pairs.score(truth.images, truth, features, features(truth.images))
     black = np.zeros_like(truth.images)
     assert row["L1"] == 0
