@@ -10,7 +10,7 @@ import pytest
 from bench import pairs
 from bench.pairs import Truth, baselines, held_out, l1, measure, translate
 from tests.export.test_translators import trained
-from training.metrics.features import Extractor, lite0
+from training.metrics.features import Extractor
 
 
 def plain(images: Any) -> Any:  # noqa: ANN401
@@ -62,7 +62,7 @@ def test_a_run_is_scored_beside_the_better_baseline(truth: Truth) -> None:
 
 
 def test_the_truth_itself_has_no_distance(truth: Truth) -> None:
-    features = lite0()
+    features = Extractor("plain", "", plain)
     row = pairs.score(truth.images, truth, features, features(truth.images))
     black = np.zeros_like(truth.images)
     assert row["L1"] == 0

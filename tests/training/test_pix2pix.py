@@ -232,8 +232,8 @@ def test_a_step_changes_only_what_its_phase_learns() -> None:
         recipe.requires_grad_(False)
         recipe.zero_grad(set_to_none=True)
         phase.learns.requires_grad_(True)
-        terms = phase.loss(tiny_batch(channels=3), 0)
-        torch.autograd.backward(torch.stack(list(terms.values())).sum())
+        loss = torch.stack(list(phase.loss(tiny_batch(channels=3), 0).values())).sum()
+        torch.autograd.backward(loss)
         moved = {name for name, p in recipe.named_parameters() if p.grad is not None}
         network = {"d": "discriminator", "g": "generator"}[phase.name]
         assert moved == {n for n, _ in recipe.named_parameters() if n.startswith(f"{network}.")}
