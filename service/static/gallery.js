@@ -47,7 +47,7 @@ function linkPlainUrl(link, reply, image) {
   link.href = `generate/${encodeURIComponent(reply.model)}.png?${query}`;
   link.target = "_blank";
   link.rel = "noopener";
-  link.hidden = hasKey() || Boolean(find("#form").elements.text.value); // neither goes into a link
+  link.hidden = hasKey() || find("#form").elements.text.required; // neither goes into a link
 }
 
 function linkDownload(link, reply, url, seed) {

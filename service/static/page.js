@@ -70,11 +70,18 @@ async function showModel() {
   if (model !== chosenModel() || task !== chosenTask()) return; // chosen anew meanwhile
   const { inputs } = manifest.graphs[manifest.tasks[task]];
   showKnobs(inputs, manifest.size, task === "translate");
+  showTexts(model.texts ?? []);
   form.elements.num_images.value = isDrawn(inputs) ? counts[task] : 1;
   find(".go").textContent = task === "translate" ? "Translate" : "Generate";
   find("#work").classList.toggle("beside", task === "translate");
   find("#source").hidden = task !== "translate";
   sketch.area = areaFor(manifest.size);
+}
+
+/** Offer what a model that reads texts is known to understand, and begin with one of them. */
+function showTexts(examples) {
+  find("#texts").replaceChildren(...examples.map((text) => new Option(text)));
+  if (examples.length && !form.elements.text.value) form.elements.text.value = examples[0];
 }
 
 async function showHealth() {
