@@ -8,10 +8,11 @@ TORCH_INDEX ?=
 # Serving needs no torch, so it has an environment of its own; everything else shares one.
 SERVE := .venv
 DEV := .venv-dev
+DIST := dist
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test train starter lint format openapi acceptance bench constraints clean
+.PHONY: help run test train starter lint format openapi acceptance bench constraints sbom clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -64,6 +65,15 @@ constraints: ## resolve every dependency anew into constraints.txt
 	{ sed -n '/^#/p' constraints.txt; "$$fresh/bin/python" -m pip freeze --all --exclude-editable --exclude pip \
 		| sed 's/+[a-z0-9.]*$$//'; } > "$$fresh/constraints.txt"; \
 	mv "$$fresh/constraints.txt" constraints.txt
+
+# The version, which hatchling reads from service/__init__.py, is written where cyclonedx-py reads it.
+sbom: $(SERVE)/installed ## list the parts of the service, with versions and licences: dist/service.cdx.json
+	@set -e; fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; $(PYTHON) -m venv "$$fresh"; \
+	"$$fresh/bin/python" -m pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0; \
+	version=$$($(SERVE)/bin/python -c 'import service; print(service.__version__)'); \
+	sed "s/^dynamic = .*/version = \"$$version\"/" pyproject.toml > "$$fresh/pyproject.toml"; mkdir -p $(DIST); \
+	"$$fresh/bin/python" -m cyclonedx_py environment --pyproject "$$fresh/pyproject.toml" --output-reproducible \
+		--output-file $(DIST)/service.cdx.json $(SERVE)/bin/python; echo $(DIST)/service.cdx.json
 
 clean: ## remove the environments and the caches; models and runs stay
 	rm -rf $(SERVE) $(DEV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist

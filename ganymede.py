@@ -32,6 +32,9 @@ COMMANDS = {
     "train": Entry("training.commands", "train", "Train a preset.", "train"),
     "resume": Entry("training.commands", "resume", "Go on with a run.", "train"),
     "estimate": Entry("training.commands", "estimate", "How long a preset will take.", "train"),
+    "diagnose": Entry(
+        "training.diagnose.commands", "diagnose", "What became of a run, by name.", "train"
+    ),
     "lab": Entry("training.lab.commands", "lab", "Small experiments with known answers.", "train"),
     "data": Entry("training.data.commands", "app", "List and look at data sets.", "train"),
     "export": Entry(

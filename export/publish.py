@@ -24,8 +24,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from export.build import Built, Progress, build
 from export.bundle import Bundle, write_manifest
+from export.diagnosed import diagnosis, key_metrics, read_diagnosis
 from export.errors import BundleExists, InvalidChoice, NotWritable
 from export.manifest import (
+    Diagnosis,
     File,
     Graph,
     Label,
@@ -33,6 +35,7 @@ from export.manifest import (
     Manifest,
     Name,
     Provenance,
+    Quality,
     Size,
     Task,
 )
@@ -72,7 +75,7 @@ def export_bundle(
         InvalidChoice, BundleExists, NotServable, ConversionFailed, ParityError, NotWritable.
     """
     version = choose_version(models, name, version)
-    offered = offer(run)
+    offered, record = offer(run), read_diagnosis(run)
     built = {
         graph: build(servable, offered.size, torchscript=torchscript, progress=progress)
         for graph, servable in offered.graphs.items()
@@ -84,6 +87,8 @@ def export_bundle(
         description=describe(run, offered),
         licence=licence(run.dataset),
         provenance=provenance(run),
+        quality=key_metrics(record),
+        diagnosis=diagnosis(record),
         files=offered.files,
     )
     return publish(draft, models, name, version, progress)
@@ -99,6 +104,8 @@ class Draft:
     description: str
     licence: Licence
     provenance: Provenance
+    quality: tuple[Quality, ...] = ()
+    diagnosis: Diagnosis | None = None
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
@@ -128,6 +135,8 @@ def publish(draft: Draft, models: Path, name: str, version: int, progress: Progr
         parity=functools.reduce(operator.or_, findings).record(),
         licence=draft.licence,
         provenance=draft.provenance,
+        quality=draft.quality,
+        diagnosis=draft.diagnosis,
     )
     return place(models, manifest, files)
 

@@ -30,8 +30,9 @@ the ``worker`` with the fewest; one process alone is a ``server`` with a listeni
 
 What serves changes meanwhile: ``routes.admin`` -> ``control`` (all of a change or none; ``state``
 keeps it) -> ``desired`` (what is wanted) -> ``repository``, which makes it so, or the ``fleet`` of
-all workers' repositories. Each has an ``inventory`` of the folders, a ``catalogue`` of what serves,
-and a ``retirement`` of what did.
+all workers' repositories. Bundles come from ``sources``: ``folders``, or URLs (``remote``), which a
+``mirror`` keeps in line with the ``copies`` that all workers share. Each repository has an
+``inventory`` of what lies there, a ``catalogue`` of what serves, and a ``retirement`` of what did.
 
 Asked again with the same seed, ``cache`` has the reply and everything after ``planning`` is spared.
 ``generate`` and ``reading`` (what starts from a picture) string them together; ``making`` is the

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.desired import Version
 from service.errors import UnknownModel
 from service.fields import suggest
-from service.folders import Failure, Found, Hidden, Identity
+from service.folders import Found, Hidden, Identity
 from service.repository import Repository
 
 State = Literal["serving", "failed", "unloaded", "superseded", "loading"]
@@ -133,7 +133,7 @@ def _state(repository: Repository, identity: Identity) -> State:
     return "failed" if repository.inventory.failure(identity) else "loading"
 
 
-def _hidden(failure: Failure) -> AdminVersion:
+def _hidden(failure: Hidden) -> AdminVersion:
     return AdminVersion(
         version=int(failure.path.name),
         state="superseded",

@@ -23,6 +23,7 @@ class Catalogue:
         self._models: dict[str, dict[int, Model]] = {}
         self._answering: dict[str, int] = {}  # the version that is meant when none is pinned
         self._desired = Desired()
+        self._noticed: frozenset[str] = frozenset()
         self._by_task: dict[Task, list[Model]] = {}  # as far as it was asked for
 
     # --- Who is asked. ---
@@ -111,6 +112,13 @@ class Catalogue:
                 f"the default model {chosen!r} is not loaded: requests must name one of {names}"
             )
         return told
+
+    def new_notices(self) -> list[str]:
+        """Those that were not there when this was last asked."""
+        notices = self.notices()
+        new = [notice for notice in notices if notice not in self._noticed]
+        self._noticed = frozenset(notices)
+        return new
 
     def notice(self, name: str) -> str | None:
         """What to know of a model whose default version is not there."""

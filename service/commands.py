@@ -6,7 +6,6 @@ import inspect
 import signal
 import socket
 import sys
-from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
@@ -29,7 +28,7 @@ def _help(setting: str) -> str | None:
 
 def serve(
     models: Annotated[
-        list[Path] | None, typer.Option(help=f"{_help('models')} May be given several times.")
+        list[str] | None, typer.Option(help=f"{_help('models')} May be given several times.")
     ] = None,
     host: Annotated[str | None, typer.Option(help=_help("host"))] = None,
     port: Annotated[int | None, typer.Option(help=_help("port"))] = None,

@@ -21,6 +21,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.copies import copies_folder
+from service.notation import Auto, Source, none_if_all, rooted, sources, split
+
 logger = logging.getLogger(__name__)
 
 PREFIX = "GANYMEDE_"
@@ -49,31 +52,6 @@ def starter_folder() -> Path:
     return installed if installed.is_dir() else Path(__file__).parent.parent / "deploy" / "starter"
 
 
-def _split(separator: str) -> BeforeValidator:
-    """Accept ``a<separator>b`` where a list is expected, as environment variables have no lists."""
-
-    def split(value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        return tuple(part.strip() for part in value.split(separator) if part.strip())
-
-    return BeforeValidator(split)
-
-
-def _none_if_auto(value: object) -> object:
-    return None if isinstance(value, str) and value.strip().lower() in {"auto", ""} else value
-
-
-def _none_if_all(value: object) -> object:
-    return None if isinstance(value, str) and value.strip().lower() == "all" else value
-
-
-def _rooted(path: str) -> str:
-    """``/prefix`` without a slash at its end, or nothing."""
-    return "/" + path.strip("/") if path.strip("/") else ""
-
-
-Auto = BeforeValidator(_none_if_auto)
 MiB = 2**20
 LARGEST_REQUEST_BYTES = 64 * MiB  # of input: 64 pictures of 256 x 256, as float32, and some more
 
@@ -87,14 +65,14 @@ class ServiceConfig(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 is every interface.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
-    root_path: Annotated[str, AfterValidator(_rooted)] = Field(
+    root_path: Annotated[str, AfterValidator(rooted)] = Field(
         "", description="Path prefix that a reverse proxy strips, such as /ganymede."
     )
-    trusted_proxies: Annotated[tuple[str, ...], NoDecode, _split(",")] = Field(
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode, split(",")] = Field(
         ("127.0.0.1",),
         description="Addresses or networks whose X-Forwarded-* headers are believed; * is all.",
     )
-    cors_origins: Annotated[tuple[str, ...], NoDecode, _split(",")] = Field(
+    cors_origins: Annotated[tuple[str, ...], NoDecode, split(",")] = Field(
         (), description="Web origins that may call the service from a browser; * is all."
     )
     keys_file: Path | None = Field(
@@ -113,16 +91,28 @@ class ServiceConfig(BaseSettings):
         False, description="Send traces as the OTEL_* variables say; needs the extra otel."
     )
 
-    models: Annotated[tuple[Path, ...], NoDecode, _split(os.pathsep)] = Field(
+    models: Annotated[tuple[Source, ...], NoDecode, sources] = Field(
         default_factory=lambda: (starter_folder(),),
         min_length=1,
-        description="Folders that hold <name>/<version>/ bundles; the first that has one wins.",
+        description="Folders that hold <name>/<version>/ bundles, or URLs of such (s3://..., "
+        "gs://...), with the extra remote; the first that has one wins.",
     )
     default_model: str | None = Field(
         None, description="Model of a request that names none; not needed when one is loaded."
     )
     watch_s: float = Field(
         2.0, ge=0, description="Seconds between two looks for new bundles; 0 does not look."
+    )
+    remote_watch_s: float = Field(
+        30.0, ge=0, description="Likewise at URLs, one process for all; 0 looks at the start alone."
+    )
+    remote_cache: Path | None = Field(
+        None, description="Folder of the copies of what URLs hold; the user's cache when not given."
+    )
+    remote_cache_bytes: int = Field(
+        20 * 1024 * MiB,
+        ge=MiB,
+        description="Most bytes of these copies; beyond, nothing is copied.",
     )
     state_file: Path | None = Field(
         None,
@@ -141,8 +131,8 @@ class ServiceConfig(BaseSettings):
     gpus: Annotated[
         tuple[Annotated[int, Field(ge=0)], ...] | None,
         NoDecode,
-        _split(","),
-        BeforeValidator(_none_if_all),
+        split(","),
+        BeforeValidator(none_if_all),
     ] = Field(
         None,
         min_length=1,
@@ -245,7 +235,9 @@ class ServiceConfig(BaseSettings):
     @property
     def state_path(self) -> Path:
         """Where what operators asked for is kept."""
-        return self.state_file or self.models[0] / ".ganymede.json"
+        first = self.models[0]
+        folder = first if isinstance(first, Path) else copies_folder(first, self.remote_cache)
+        return self.state_file or folder / ".ganymede.json"
 
 
 def load_config(**overrides: Any) -> ServiceConfig:  # noqa: ANN401

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from export.bundle import find_bundles
 
@@ -14,9 +15,9 @@ Identity = tuple[str, int]  # name and version
 
 @dataclass(frozen=True)
 class Failure:
-    """Something in the folders that does not serve, and what to do about it."""
+    """Something in the folders, or at a URL, that does not serve, and what to do about it."""
 
-    path: Path
+    path: Path | str
     reason: str
 
     def __str__(self) -> str:
@@ -27,6 +28,8 @@ class Failure:
 class Hidden(Failure):
     """A bundle of which an earlier folder has the same version."""
 
+    path: Path
+
 
 @dataclass(frozen=True)
 class Found:
@@ -36,16 +39,37 @@ class Found:
     stamp: tuple[tuple[str, int, int], ...]
 
 
-def scan(folders: Iterable[Path]) -> tuple[dict[Identity, Found], tuple[Failure, ...]]:
-    """The bundles by name and version, the first folder's where several have one."""
+class Source(Protocol):
+    """A place with bundles."""
+
+    def look(self) -> tuple[list[Path], list[Failure]]:
+        """The folders ``.../<name>/<version>`` of its bundles, and what is wrong with the place."""
+        ...
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that holds ``<name>/<version>/`` bundles."""
+
+    path: Path
+
+    def look(self) -> tuple[list[Path], list[Failure]]:
+        """As ``Source`` says."""
+        if os.path.isdir(self.path):  # unlike Path.is_dir, never raises
+            return find_bundles(self.path), []
+        exists = os.path.exists(self.path)
+        why = "is a file, not a folder" if exists else "is no folder: create it"
+        return [], [Failure(self.path, f"{why}, or set GANYMEDE_MODELS")]
+
+
+def scan(sources: Iterable[Source]) -> tuple[dict[Identity, Found], tuple[Failure, ...]]:
+    """The bundles by name and version, the first source's where several have one."""
     found: dict[Identity, Found] = {}
     failures: list[Failure] = []
-    for folder in folders:
-        if not os.path.isdir(folder):  # unlike Path.is_dir, never raises
-            why = "is a file, not a folder" if os.path.exists(folder) else "is no folder: create it"
-            failures.append(Failure(folder, f"{why}, or set GANYMEDE_MODELS"))
-            continue
-        for path in find_bundles(folder):
+    for source in sources:
+        paths, wrong = source.look()
+        failures += wrong
+        for path in paths:
             identity = path.parent.name, int(path.name)
             bundle = _look(path)
             if bundle is None:

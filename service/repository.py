@@ -18,12 +18,13 @@ from service.catalogue import Catalogue
 from service.config import ServiceConfig
 from service.desired import Desired, Failed, Present
 from service.errors import NotReady
-from service.folders import Failure, Identity, scan
+from service.folders import Failure, Identity
 from service.inventory import Inventory
 from service.metrics import Metrics
 from service.model import RETRY_AFTER_S, Answer, Model, load
 from service.retirement import Retirement
 from service.session import Provider, choose_provider
+from service.sources import Sources, open_sources
 
 __all__ = ["Answer", "Failure", "Model", "Repository"]
 
@@ -50,7 +51,7 @@ class Repository:
         self._retirement = Retirement()
         self._background: set[asyncio.Task[None]] = set()
         self._started = self._closing = False
-        self._noticed: frozenset[str] = frozenset()
+        self._sources = Sources()
         metrics.ready.set_function(lambda: float(self.ready))
 
     # --- What there is. ---
@@ -138,6 +139,8 @@ class Repository:
         """
         asked, gpus = self._config.provider, self._config.gpus
         self._provider = await asyncio.to_thread(choose_provider, asked, gpus)
+        self._sources = await asyncio.to_thread(open_sources, self._config)
+        await self._sources.start()
         await self._refresh(desired or Desired())
         self._started = True
         self._spawn(self._guard())
@@ -180,7 +183,7 @@ class Repository:
         """Look into the folders; None is what was wanted before, also if that changes meanwhile."""
         async with self._refreshing:
             desired = desired or self.desired
-            found, unusable = await asyncio.to_thread(scan, self._config.models)
+            found, unusable = await asyncio.to_thread(self._sources.scan)
             for failure in self._inventory.look(found, unusable):
                 logger.warning("%s", failure)
             for identity, bundle in self._inventory.wanted(desired).items():
@@ -196,19 +199,13 @@ class Repository:
                 self._withdraw(identity)
             self._metrics.models_loaded.set(len(self.models()))
             self._metrics.model_failures.set(len(self.failures))
-            self._tell_notices()
-
-    def _tell_notices(self) -> None:
-        """Say once, whenever it happens, that a default is not there."""
-        notices = self._catalogue.notices()
-        for notice in notices:
-            if notice not in self._noticed:
+            for notice in self._catalogue.new_notices():
                 logger.warning("%s", notice)
-        self._noticed = frozenset(notices)
 
     async def close(self) -> None:
         """Refuse new requests, finish those accepted within ``drain_s``, and free everything."""
         self._closing = True
+        self._sources.close()
         for task in self._background:
             task.cancel()
         models = [*self.models(), *self._retirement.models]

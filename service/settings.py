@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
-from service.config import PREFIX, Auto, MiB, ServiceConfig, starter_folder
+from service.config import PREFIX, MiB, ServiceConfig, starter_folder
+from service.notation import Auto
 
 README = Path(__file__).parent.parent / "README.md"
 START, END = "<!-- settings: python -m service.settings -->\n", "<!-- /settings -->\n"

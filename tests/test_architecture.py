@@ -107,6 +107,18 @@ def test_torchserve_handler_imports_of_ours_only_what_travels_in_its_archives() 
     assert others == set()
 
 
+def test_ray_application_imports_of_ours_only_the_service() -> None:
+    files = python_files("deploy/ray")
+    others = {
+        (path, name)
+        for path in files
+        for name in imported_of_ours(path)
+        if name.split(".")[0] != "service"
+    }
+    assert files
+    assert others == set()
+
+
 def is_module(path: str) -> bool:
     """Tell whether there is a module at a path without its end, or only a name in its package."""
     return (ROOT / path).is_dir() or (ROOT / f"{path}.py").is_file()

@@ -62,7 +62,7 @@ def output(environment: dict[str, str], folder: Path, *arguments: str) -> str:
 def test_packages_come_from_the_wheel(
     installed: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    program = "import ganymede, service, export, training; print(service.__file__)"
+    program = "import ganymede, ganymede_ray, service, export, training; print(service.__file__)"
     assert output(environment, tmp_path, "-c", program).startswith(str(installed))
 
 

@@ -9,8 +9,9 @@ One training step, hop by hop::
 
 ``recipe.py`` has the types that these share. ``config.py`` reads presets, ``run.py`` is the run
 folder, ``checkpoint.py`` what survives a crash, ``log.py`` what a tick reports, ``ema.py`` the
-generator that gets exported, ``data/`` the images, ``metrics/`` arrays in and numbers out, ``lab/``
-small experiments whose answer is known.
+generator that gets exported, ``signals.py`` what a pair tells of itself, ``data/`` the images,
+``metrics/`` arrays in and numbers out, ``diagnose/`` what became of a run, ``lab/`` small
+experiments whose answer is known.
 
 This package knows nothing of ``export`` or ``service``.
 """

@@ -169,11 +169,15 @@ def mode_seeking(images: Tensor, others: Tensor, latents: Tensor, other_latents:
 
 @dataclass(frozen=True)
 class Objective:
-    """Both sides of a game. ``g`` takes (real, fake); ``pairs`` says that it looks at ``real``."""
+    """Both sides of a game. ``g`` takes (real, fake); ``pairs`` says that it looks at ``real``.
+
+    ``boundary`` is the logit at which D cannot tell; None where logits are only compared.
+    """
 
     d: Callable[[Tensor, Tensor], Tensor]
     g: Callable[[Tensor, Tensor], Tensor]
     pairs: bool = False
+    boundary: float | None = 0.0
 
 
 def _fake_only(loss: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
@@ -184,9 +188,9 @@ OBJECTIVES: dict[str, Objective] = {
     "minimax": Objective(minimax_d, _fake_only(minimax_g)),
     "nonsaturating": Objective(minimax_d, _fake_only(nonsaturating_g)),
     "maximum_likelihood": Objective(minimax_d, _fake_only(maximum_likelihood_g)),
-    "least_squares": Objective(least_squares_d, _fake_only(least_squares_g)),
+    "least_squares": Objective(least_squares_d, _fake_only(least_squares_g), boundary=0.5),
     "hinge": Objective(hinge_d, _fake_only(hinge_g)),
-    "relativistic": Objective(relativistic_d, relativistic_g, pairs=True),
+    "relativistic": Objective(relativistic_d, relativistic_g, pairs=True, boundary=None),
 }
 
 

@@ -9,6 +9,8 @@
         samples/         grids of the averaged generator, from fixed latents
         checkpoints/     what `ganymede resume` goes on from
         report.html      figures, offline
+        diverged.txt     why it stopped, if something was not finite
+        diagnosis/       what `ganymede diagnose` found, and its figures
 """
 
 from __future__ import annotations
@@ -52,6 +54,9 @@ class Run:
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
         self.report_path = path / "report.html"
+        self.diverged_path = path / "diverged.txt"
+        self.diagnosis = path / "diagnosis"
+        self.diagnosis_path = self.diagnosis / "diagnosis.json"
 
     @classmethod
     def create(cls, path: Path) -> Run:

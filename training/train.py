@@ -133,6 +133,7 @@ def _go(
     schedule = config.schedule
     augmentation = Augmentation(config.data.jitter, config.data.flip)
     batches = Batches(images, schedule.batch, schedule.seed, fabric.device, augmentation)
+    run.diverged_path.unlink(missing_ok=True)
     try:
         for index, recipe in enumerate(itertools.chain([first], recipes)):
             state = begin(recipe, schedule.ema_kimg, index, fabric.device)
@@ -148,6 +149,7 @@ def _go(
     except Diverged as error:
         kept = checkpoints(run.checkpoints)
         told = f"{kept[-1]} is from before" if kept else "there is no checkpoint from before"
+        run.diverged_path.write_text(f"{error}\n")
         raise Diverged(f"{error}; {told}") from error
     finally:  # also of a run that diverged: there its curves are worth most
         write_report(run)

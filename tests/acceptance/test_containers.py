@@ -173,3 +173,18 @@ def test_every_panel_shows_data(stack: Stack) -> None:
         return empty_panels(stack.ask)
 
     eventually(empty)
+
+
+def test_what_admin_changed_outlives_the_container(stack: Stack) -> None:
+    def tiny_answers(status: int) -> list[str]:
+        answered, content = stack.generate(model="tiny", seed=1)
+        return [] if answered == status else [f"{answered} {content!r}"]
+
+    admin = ("exec", "-T", "service", "ganymede", "admin")
+    stack.compose(*admin, "unload", "tiny", "1")
+    stack.compose("down")  # without -v: what an upgrade does
+    stack.compose("up", "-d", "--no-build", "service", "prometheus")
+    eventually(stack.not_ready)
+    assert tiny_answers(404) == []
+    stack.compose(*admin, "load", "tiny", "1")
+    assert tiny_answers(200) == []

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from service import __version__
 from service.config import ServiceConfig
@@ -22,13 +24,23 @@ TRAINING = (ROOT / "deploy" / "training.Dockerfile").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 WITH_GPU: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose.gpu.yml").read_text("utf-8"))
+WITH_TRACES: dict[str, Any] = yaml.safe_load(
+    (ROOT / "deploy/compose.traces.yml").read_text("utf-8")
+)
 STAYING = [name for name, service in SERVICES.items() if "profiles" not in service]
 
 
 def test_images_are_pinned() -> None:
     images = [service["image"] for service in SERVICES.values()]
-    images += re.findall(r"^FROM (\S+)", DOCKERFILE + TRAINING + TORCHSERVE, re.MULTILINE)
-    images += [service["image"] for service in WITH_GPU["services"].values()]
+    dockerfiles = DOCKERFILE + TRAINING + TORCHSERVE
+    stages = {"scratch", *re.findall(r"^FROM \S+ AS (\w+)$", dockerfiles, re.MULTILINE)}
+    images += [
+        image
+        for image in re.findall(r"^FROM (\S+)", dockerfiles, re.MULTILINE)
+        if image not in stages
+    ]
+    for override in (WITH_GPU, WITH_TRACES):
+        images += [service["image"] for service in override["services"].values()]
     assert [image for image in images if not re.search(r":v?\d+\.\d+\.\d+", image)] == []
 
 
@@ -39,6 +51,7 @@ def test_images_are_of_this_release() -> None:
     assert SERVICES["train"]["image"] == f"ganymede/training:{__version__}"
     assert SERVICES["torchserve"]["image"] == f"ganymede/torchserve:{__version__}"
     assert WITH_GPU["services"]["service"]["image"] == f"ganymede/service-gpu:{__version__}"
+    assert WITH_TRACES["services"]["service"]["image"] == f"ganymede/service-otel:{__version__}"
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -65,6 +78,45 @@ def test_override_changes_what_the_dockerfile_knows() -> None:
     assert device["capabilities"] == ["gpu"]
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert {"cpu", "gpu"} <= extras["optional-dependencies"].keys()
+
+
+def test_override_with_traces_brings_the_extra_that_they_need() -> None:
+    [(name, service)] = WITH_TRACES["services"].items()
+    assert name in SERVICES
+    assert service["environment"]["GANYMEDE_TRACES"] == "true"
+    [(argument, extra)] = service["build"]["args"].items()
+    assert re.search(rf"^ARG {argument}=$", DOCKERFILE, re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert any("opentelemetry" in each for each in project["optional-dependencies"][extra])
+
+
+@pytest.mark.parametrize(
+    ("runtime", "extras", "brought"),
+    [("cpu", "", {"onnxruntime"}), ("gpu", "otel", {"onnxruntime-gpu", "opentelemetry-sdk"})],
+)
+def test_image_is_built_of_what_is_asked_for(runtime: str, extras: str, brought: set[str]) -> None:
+    lines = DOCKERFILE.replace("\\\n", "")
+    programs = re.findall(r'^RUN python -c "(import tomllib.*?)" > \w+\.txt', lines, re.MULTILINE)
+    told = ""
+    for program in programs:
+        asked = program.replace("$RUNTIME", runtime).replace("$EXTRAS", extras)
+        command = [sys.executable, "-c", asked]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        told += done.stdout
+    found = {Requirement(line).name for line in told.split("\n") if line}
+    optional = {"onnxruntime", "onnxruntime-gpu", "opentelemetry-sdk", "torch"}
+    assert "fastapi" in found
+    assert found & optional == brought
+
+
+def test_list_of_parts_is_made_alike_by_make_and_by_the_image() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    pins = [re.findall(r"cyclonedx-bom==[0-9.]+", text) for text in (makefile, DOCKERFILE)]
+    assert len(pins[0]) == 1
+    assert pins[0] == pins[1]
+    *_, last = re.findall(r"^FROM .*$", DOCKERFILE, re.MULTILINE)
+    assert " AS " not in last, "what is built when no target is named is the service"
 
 
 def test_training_image_holds_what_training_needs() -> None:
@@ -167,5 +219,5 @@ def test_build_context_holds_what_the_image_is_made_of() -> None:
     assert [name for name in kept if not (ROOT / name).exists()] == []
     for needed in ("ganymede.py", "service", "export", "training", "pyproject.toml", "README.md"):
         assert needed in kept
-    for needed in ("deploy/torchserve", "constraints.txt"):
+    for needed in ("deploy/torchserve", "deploy/ray", "constraints.txt"):
         assert needed in kept

@@ -24,7 +24,8 @@ def wanted() -> list[Requirement]:
     """Return what pyproject.toml asks for, here, in the environments of the Makefile."""
     extras = PROJECT["optional-dependencies"]
     asked = list(PROJECT["dependencies"])
-    asked += [each for name, extra in extras.items() if name != "gpu" for each in extra]
+    elsewhere = {"gpu", "remote"}  # in no environment of the Makefile
+    asked += [each for name in extras.keys() - elsewhere for each in extras[name]]
     requirements = [Requirement(each) for each in asked]
     here = [each for each in requirements if each.marker is None or each.marker.evaluate()]
     return [each for each in here if each.name != PROJECT["name"]]

@@ -18,6 +18,8 @@ from service.config import ServiceConfig
 from tests.deploy.dashboards import DASHBOARDS, ROOT, dashboards, panels, queries, with_windows
 from tests.deploy.exposition import faults
 
+README = (ROOT / "README.md").read_text("utf-8")
+
 
 def test_dashboards_are_as_build_makes_them(tmp_path: Path) -> None:
     build = ROOT / "deploy" / "grafana" / "build.py"
@@ -125,3 +127,15 @@ def test_runbook_names_panels_and_settings_that_exist() -> None:
     assert named <= titles
     settings = {f"GANYMEDE_{name.upper()}" for name in ServiceConfig.model_fields}
     assert set(re.findall(r"GANYMEDE_\w+", runbook)) <= settings
+
+
+def test_readme_names_series_that_exist() -> None:
+    named = re.findall(r"`((?:ganymede|process)_[a-z_]+(?:{[^`]*})?)`", README)
+    assert len(named) > 15
+    ours = [each for each in named if not each.startswith("ganymede_torchserve")]
+    assert {each: faults(each) for each in ours if faults(each)} == {}
+
+
+def test_picture_in_the_readme_is_there_and_small() -> None:
+    [path] = re.findall(r"^!\[.*\]\((deploy/grafana/.*\.png)\)$", README, re.MULTILINE)
+    assert 10_000 < (ROOT / path).stat().st_size < 200_000

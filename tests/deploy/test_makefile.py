@@ -149,6 +149,16 @@ def test_torch_may_come_from_another_index(checkout: Path) -> None:
     assert "--extra-index-url file:///somewhere" in calls
 
 
+def test_parts_are_listed_from_the_environment_that_serves(checkout: Path) -> None:
+    done, calls = make(checkout, "sbom")
+    assert done.returncode == 0, done.stderr
+    assert "--editable .[cpu]" in calls
+    assert "install --quiet --disable-pip-version-check cyclonedx-bom==" in calls
+    (listed,) = re.findall(r"pip -m cyclonedx_py environment (.*)\n", calls)
+    assert listed.endswith("--output-file dist/service.cdx.json .venv/bin/python")
+    assert done.stdout.endswith("dist/service.cdx.json\n")
+
+
 @pytest.mark.parametrize("python", ["./too-old", "./missing"])
 def test_wrong_python_is_said_plainly(checkout: Path, python: str) -> None:
     old = checkout / "too-old"

@@ -8,6 +8,7 @@ import json
 import logging
 import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,6 +17,8 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from export.bundle import write_manifest
+from export.manifest import Diagnosis, Quality
 from service.app import create_app
 from service.catalogue import Catalogue
 from service.config import ServiceConfig
@@ -28,7 +31,7 @@ from service.repository import Repository
 from service.server import Server
 from service.threads import usable_cores
 from tests.service.conftest import Serve
-from tests.tiny import LATENT
+from tests.tiny import LATENT, tiny_bundle
 
 pytestmark = pytest.mark.anyio
 
@@ -358,6 +361,22 @@ async def test_a_model_page_has_its_manifest(client: httpx.AsyncClient) -> None:
     assert shown["manifest"]["version"] == 2
     assert shown["versions"] == [1, 2]
     assert shown["ready"]
+
+
+async def test_a_model_page_has_the_diagnosis(tmp_path: Path, serve: Serve) -> None:
+    bundle = tiny_bundle(tmp_path)
+    found = {
+        "diagnosis": Diagnosis(verdict="mode collapse", detail="never made: star"),
+        "quality": (Quality(metric="missing_share", value=0.4, samples=1000, protocol="kinds"),),
+    }
+    write_manifest(bundle.path, bundle.manifest.model_copy(update=found))
+    async with serve(create_app(ServiceConfig(models=(tmp_path,)))) as client:
+        manifest = (await client.get("/models/tiny")).json()["manifest"]
+    assert manifest["diagnosis"] == {"verdict": "mode collapse", "detail": "never made: star"}
+    assert (manifest["quality"][0]["metric"], manifest["quality"][0]["value"]) == (
+        "missing_share",
+        0.4,
+    )
 
 
 async def test_a_model_page_can_be_pinned_to_a_version(client: httpx.AsyncClient) -> None:

@@ -63,6 +63,22 @@ def test_the_environment_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.timeout_s == 2.5
 
 
+@pytest.mark.skipif(os.pathsep != ":", reason="elsewhere a colon separates nothing")
+def test_urls_stand_among_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GANYMEDE_MODELS", "a:memory://bucket/m/:/b:file:///c")
+    monkeypatch.setenv("GANYMEDE_REMOTE_CACHE", "copies")
+    config = load_config()
+    assert config.models == (Path("a"), "memory://bucket/m", Path("/b"), "file:///c")
+    assert config.state_path == Path("a/.ganymede.json")
+    [folder] = load_config(models=("memory://bucket/m",)).state_path.parents[:1]
+    assert (folder.parent, folder.name[:16]) == (Path("copies"), "memory-bucket-m-")
+
+
+def test_a_url_with_credentials_is_refused() -> None:
+    with pytest.raises(InvalidSetting, match="leave credentials out"):
+        load_config(models=("memory://me:secret@bucket/m",))
+
+
 def test_an_empty_variable_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GANYMEDE_PORT", "")
     monkeypatch.setenv("GANYMEDE_MODELS", "")

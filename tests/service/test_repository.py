@@ -15,10 +15,11 @@ import pytest
 from export.bundle import MANIFEST, write_manifest
 from service import repository as repository_module
 from service import retirement
+from service import sources as sources_module
 from service.canary import specimen
 from service.config import RuntimeUnusable, ServiceConfig
 from service.errors import InvalidInput, NotReady, UnknownModel
-from service.folders import scan
+from service.folders import Folder, scan
 from service.metrics import Metrics
 from service.model import Model
 from service.repository import Repository
@@ -104,7 +105,7 @@ async def test_an_unknown_version_of_the_default_names_it(tmp_path: Path) -> Non
 
 def test_a_file_where_a_folder_should_be_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    _, failures = scan([tmp_path / "file", tmp_path / "none"])
+    _, failures = scan([Folder(tmp_path / "file"), Folder(tmp_path / "none")])
     assert [failure.reason.partition(",")[0] for failure in failures] == [
         "is a file",
         "is no folder: create it",
@@ -284,6 +285,7 @@ async def test_a_broken_bundle_is_told_and_takes_nothing_down(
             assert models.ready
             assert identities(models) == [("whole", 1)]
             [failure] = models.failures
+            assert isinstance(failure.path, Path)
             assert failure.path.parent.name == "broken"
             assert says in failure.reason
     assert len(caplog.records) == 1  # once, not at every look
@@ -424,7 +426,7 @@ async def test_watching_survives_a_look_that_fails(
                 raise failures.pop()
             return scan(folders)
 
-        monkeypatch.setattr(repository_module, "scan", fail_once)
+        monkeypatch.setattr(sources_module, "scan", fail_once)
         tiny_bundle(tmp_path)
         async with asyncio.timeout(30):
             while not models.ready:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import pytest
@@ -151,8 +152,10 @@ def test_one_step_changes_exactly_what_the_phase_learns(
 @pytest.mark.parametrize(("system", "settings"), each_option())
 def test_signals_are_probabilities(system: str, settings: dict[str, Any]) -> None:
     signals = tiny_recipe(system, **settings).eval().signals(tiny_batch())
-    assert set(signals) == {"d_real", "d_fake"}
-    assert all(0 < value < 1 for value in signals.values())
+    assert all(0 < signals[name] < 1 for name in ("d_real", "d_fake"))
+    assert all(0 <= signals[name] <= 1 for name in ("accuracy_real", "accuracy_fake"))
+    assert 0 <= signals["jsd"] <= math.log(2)
+    assert all(signals[name] > 0 for name in ("diversity", "near_fake", "near_real", "left_out"))
 
 
 @pytest.mark.parametrize("system", BY_OBJECTIVE)

@@ -95,6 +95,17 @@ def test_report_shows_every_curve_the_newest_values_and_the_configuration(tmp_pa
     assert "ema_kimg: 0.03" in text
 
 
+def test_report_shows_each_signal_in_one_figure(tmp_path: Path) -> None:
+    signals = {"d_real": 0.6, "jsd": 0.1, "diversity": 0.9, "energy_real": 3.0}
+    page = page_of(run(tmp_path / "r", [row(8000) | {"signals": signals}]))
+    for title in ("D(x)", "Jensen-Shannon", "Variety", "Signals of the system"):
+        assert title in page.text
+    assert len(page.sources) == 4 + 3
+    only = page_of(run(tmp_path / "s", [row(8000) | {"signals": {"psnr_db": 20.0}}]))
+    assert "D(x)" not in only.text
+    assert "Signals of the system" in only.text
+
+
 def test_report_escapes_what_the_user_named(tmp_path: Path) -> None:
     page = page_of(run(tmp_path / "a<i>b", []))
     assert "i" not in page.tags

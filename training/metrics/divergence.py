@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Density = NDArray[np.floating[Any]]
+Number = TypeVar("Number", float, "Tensor")
 
 
 def kullback_leibler(p: Density, q: Density, step: float) -> float:
@@ -25,7 +29,7 @@ def jensen_shannon(p: Density, q: Density, step: float) -> float:
     return (kullback_leibler(p, middle, step) + kullback_leibler(q, middle, step)) / 2
 
 
-def jensen_shannon_of_loss(minimax_d: float) -> float:
+def jensen_shannon_of_loss(minimax_d: Number) -> Number:
     """The divergence that a discriminator's loss tells: log 2 - loss / 2.
 
     Exact for the optimal discriminator, less for any other. Goodfellow et al. 2014

@@ -21,6 +21,7 @@ from training.losses import ENERGIES, Objective, energy_g, margin_d, pulling_awa
 from training.recipe import MOST, Batch, Recipe, Shape, Terms
 from training.recipes import dcgan
 from training.recipes.gan import GAN, Generator
+from training.signals import adversarial_signals
 
 REMEMBERED = 1024  # energies of the latest real images: what a score is compared with
 
@@ -141,12 +142,11 @@ class EBGAN(GAN):
         return terms
 
     def signals(self, batch: Batch) -> dict[str, Tensor]:
-        """Mean energies of real and of generated images: health is both below the margin."""
+        """Mean energies of both (health is below the margin), and what every pair tells."""
         fake = self.generator(*self.inputs(batch))
-        return {
-            "energy_real": self.logits(batch.x, batch).mean(),
-            "energy_fake": self.logits(fake, batch).mean(),
-        }
+        real_energy, fake_energy = self.logits(batch.x, batch), self.logits(fake, batch)
+        energies = {"energy_real": real_energy.mean(), "energy_fake": fake_energy.mean()}
+        return energies | adversarial_signals(-real_energy, -fake_energy, batch.x, fake, None)
 
 
 def stages(config: EBGANConfig, image: Shape) -> Iterator[Recipe]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from training.layers import Maxout
 from training.losses import OBJECTIVES, Objective, zero_centred_penalty
 from training.recipe import MOST, Adam, Batch, Optimizer, Phase, Recipe, Settings, Shape, Terms
+from training.signals import adversarial_signals
 
 ObjectiveName = Literal[
     "minimax", "nonsaturating", "maximum_likelihood", "least_squares", "hinge", "relativistic"
@@ -165,12 +166,11 @@ class GAN(Recipe):
         return {}
 
     def signals(self, batch: Batch) -> dict[str, Tensor]:
-        """D(x) and D(G(z)) as probabilities."""
+        """What ``training/signals.py`` has for every adversarial pair."""
         fake = self.generator(*self.inputs(batch))
-        return {
-            "d_real": self.logits(batch.x, batch).sigmoid().mean(),
-            "d_fake": self.logits(fake, batch).sigmoid().mean(),
-        }
+        real_logits, fake_logits = self.logits(batch.x, batch), self.logits(fake, batch)
+        boundary = self.objective.boundary
+        return adversarial_signals(real_logits, fake_logits, batch.x, fake, boundary)
 
 
 def beside(fake_logits: Tensor, real_logits: Tensor) -> Tensor:

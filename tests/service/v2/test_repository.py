@@ -65,7 +65,7 @@ async def test_loading_takes_up_what_is_new_in_the_folders(
     config: ServiceConfig, serve: Serve
 ) -> None:
     async with serve(create_app(config)) as client:
-        tiny_bundle(config.models[0], version=3)
+        tiny_bundle(Path(config.models[0]), version=3)
         assert (await control(client, "load")).status_code == 200
         assert (await client.post(INFER, json={})).json()["model_version"] == "3"
 
@@ -76,7 +76,7 @@ async def test_a_change_that_cannot_be_is_told(config: ServiceConfig, serve: Ser
             reply = await control(client, verb, name="tinny")
             assert reply.status_code == 404
             assert "did you mean 'tiny'" in reply.json()["error"]
-        broken = tiny_bundle(config.models[0], version=3)
+        broken = tiny_bundle(Path(config.models[0]), version=3)
         (broken.path / MANIFEST).write_text("{}")
         reply = await control(client, "load")
         assert reply.status_code == 409
