@@ -19,7 +19,7 @@ from training.metrics.features import Extractor
 
 ROWS, COLUMNS = 8, 8
 EYES = Extractor(
-    "pixels", "pixels", lambda images: images.reshape(len(images), -1).astype(np.float32) / 255
+    "pixels", "pixels", lambda images: images.reshape(len(images), -1).astype(np.float32)
 )
 GENERATOR = Generator(lambda rows: {}, (Text(name="text", tokenizer="t", length=16),), (), 8, 8)
 
