@@ -25,7 +25,7 @@ run: $(SERVE)/installed ## serve the starter and ./models on http://localhost:80
 	$(SERVE)/bin/ganymede serve --port "$(PORT)"
 
 test: $(DEV)/installed ## run the tests
-	@$(DEV)/bin/python -m pytest -q -m "not acceptance"
+	@OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -q -m "not acceptance" -n auto --dist loadfile
 
 train: $(DEV)/installed ## train on Fashion-MNIST for two minutes; `make run` then offers fashion-fast
 	@set -e; run=$$($(DEV)/bin/ganymede train cgan-fashion-fast); \

@@ -71,7 +71,7 @@ class Model:
     ) -> None:
         self.bundle = bundle
         self.provider: Provider = provider
-        self._name = f"{bundle.manifest.name}/{bundle.manifest.version}"
+        self.name = f"{bundle.manifest.name}/{bundle.manifest.version}"
         self._engines = engines
         self._room = room
 
@@ -94,6 +94,11 @@ class Model:
     def oldest_wait_s(self) -> float:
         """How long the oldest of the requests in the queue has waited."""
         return max(engine.batcher.oldest_wait_s for engine in self._engines.values())
+
+    @property
+    def fullness(self) -> float:
+        """How near the next image is to a refusal, 1 being there."""
+        return max(engine.fullness for engine in self._engines.values())
 
     @property
     def overdue_s(self) -> float:
@@ -177,18 +182,18 @@ class Model:
     def _engine_of(self, task: Task) -> Engine:
         if task not in self.manifest.tasks:
             answers = ", ".join(self.manifest.tasks)
-            raise InvalidInput(f"model {self._name} does not {task}; it answers: {answers}")
+            raise InvalidInput(f"model {self.name} does not {task}; it answers: {answers}")
         return self._engines[self.manifest.tasks[task]]
 
     def _full(self, engine: Engine, error: Full) -> QueueFull:
         return QueueFull(
-            f"too much waits for model {self._name}: {error}; come back later, or ask for less",
+            f"too much waits for model {self.name}: {error}; come back later, or ask for less",
             retry_after_s=engine.drain_s(),
         )
 
     def _late(self, engine: Engine) -> DeadlineExceeded:
         return DeadlineExceeded(
-            f"model {self._name} did not answer in time; come back later, ask for less, or allow "
+            f"model {self.name} did not answer in time; come back later, ask for less, or allow "
             "more time",
             retry_after_s=engine.drain_s(),
         )
@@ -201,7 +206,6 @@ class Model:
         priority: Priority,
         ready: Callable[[int, Rows], None] | None,
     ) -> Answer:
-        name = self._name
         predicted_s = engine.admit(rows, timeout_s, priority)
         try:
             done = await engine.batcher.submit(
@@ -219,12 +223,12 @@ class Model:
             raise self._late(engine) from None
         except Closed:
             raise NotReady(
-                f"model {name} is shutting down or being replaced; try again",
+                f"model {self.name} is shutting down or being replaced; try again",
                 retry_after_s=RETRY_AFTER_S,
             ) from None
         except RunFailed as error:
             raise InferenceFailed(
-                f"model {name} failed; the cause is in the log of the service"
+                f"model {self.name} failed; the cause is in the log of the service"
             ) from error
         engine.caution.learn(predicted_s, done.queued_s + done.ran_s)
         return Answer(Rows.join(done.parts), done.queued_s, done.ran_s)
@@ -248,7 +252,7 @@ class Model:
         if not takes_room(pixels):
             yield
             return
-        name, room = self._name, self._room[priority]
+        name, room = self.name, self._room[priority]
         async with AsyncExitStack() as stay:
             try:
                 async with asyncio.timeout(timeout_s):
@@ -292,7 +296,5 @@ async def load(
     room: dict[Priority, Room] = {"interactive": Room(*limits), "bulk": Room(*limits)}
     model = Model(bundle, provider, engines, room)
     if model.notice:
-        logger.warning(
-            "model %s/%d: %s", bundle.manifest.name, bundle.manifest.version, model.notice
-        )
+        logger.warning("model %s: %s", model.name, model.notice)
     return model

@@ -251,9 +251,7 @@ class Repository:
         self._metrics.offer(
             name,
             waiting_rows=lambda: sum(each.waiting_rows for each in versions(name)),
-            fullness=lambda: max(
-                engine.fullness for each in versions(name) for engine in each.engines.values()
-            ),
+            fullness=lambda: max(each.fullness for each in versions(name)),
             oldest_wait_s=lambda: max(each.oldest_wait_s for each in versions(name)),
             overdue_s=lambda: max(each.overdue_s for each in versions(name)),
         )

@@ -28,7 +28,7 @@ class FakeModel:
     """A model that is nothing but open or closed."""
 
     waiting_rows = 0
-    oldest_wait_s = overdue_s = 0.0
+    fullness = oldest_wait_s = overdue_s = 0.0
     provider, trouble = "cpu", None
 
     def __init__(self, bundle: Bundle, live: set[FakeModel]) -> None:

@@ -33,7 +33,7 @@ def source(tmp_path: Path) -> Path:
 def test_list_names_every_set_and_whether_it_is_here() -> None:
     lines = run("list").splitlines()
     for name, named in NAMED.items():
-        [line] = [line for line in lines if f" {name} " in line]
+        [line] = [line for line in lines if line.split()[:1] == [name]]
         assert named.licence in line
         assert f"{named.counts['train']:,}" in line
     assert " yes " in next(line for line in lines if "fashion-mnist-subset" in line)
