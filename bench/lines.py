@@ -68,6 +68,10 @@ PAIRED = (
     Line("of the better baseline", "less", 0.65, "asked for: L1, of the mean's or the input's"),
     Line("KD-lite0", "less", "baseline", "the better of the mean picture and the input"),
 )
+TOLD = (
+    Line("retrieval, seen captions", "more", 0.1, "asked for: five times chance"),
+    Line("retrieval, new compositions", "more", "reference", "real pictures"),
+)
 NATS = (Line("-ELBO, nats", "less", 105.6, "published, second-hand: PyTorch's example"),)
 STACKED = (
     Line("modes of 1,000", "more", 1000, "published: R3GAN's loss (arXiv:2501.05441)"),
@@ -92,6 +96,8 @@ JOBS: Mapping[str, Job] = MappingProxyType(
         "autoencoder-blocks-linear": Job(lines=CODED),
         "autoencoder-fashion-fast": Job(lines=CODED),  # it has no distribution to draw from
         "pix2pix-emoji-fast": Job("pairs", PAIRED),
+        "pix2pix-seeking-fast": Job("pairs", PAIRED),
+        "text-emoji-fast": Job("text", TOLD),
         "stacked-mnist": Job("lab", STACKED, "stacks of MNIST"),
         "ring": Job("lab", RING, "8 Gaussians", seeds=5),
         "grid": Job("lab", GRID, "25 Gaussians", seeds=5),

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from bench import anomaly, coders, pairs
+from bench import anomaly, coders, pairs, retrieval
 from bench.anomaly_trials import PROTOCOLS
 from bench.baselines import gaussian_sampler
 from bench.lines import CODED, CONDITIONED, GENERATED, Job, Line
@@ -26,6 +26,7 @@ from export.evaluate import Wanted, evaluate, extractors, measurable, opened
 from export.manifest import FixedSize, ImageOutput, Quality
 from export.reality import meet
 from export.scoring import SAMPLES, score_generator
+from export.source import open_generator
 from training.config import RunConfig, load_preset
 from training.data.progress import Progress
 from training.lab import stacked
@@ -197,6 +198,18 @@ def of_pairs(name: str, job: Job, folder: Path, budget: Budget, progress: Progre
     return Measured("pix2pix", where, loaded.images_seen, minutes, figures, best)
 
 
+def of_text(name: str, job: Job, folder: Path, budget: Budget, progress: Progress) -> Measured:
+    """A model that reads captions, by ``bench.retrieval``."""
+    run, minutes = trained(name, folder, budget)
+    loaded = load_run(run)
+    with opened(str(run), [], None, lambda step: None) as bundle:
+        spoken = retrieval.spoken_of(bundle, loaded.config.data.source, progress)
+        generator = open_generator(str(bundle.path), [], None)
+        found = retrieval.measure(generator, spoken, min(budget.samples, 1_000), progress)
+    figures = {figure.metric: figure for figure in found}
+    return Measured("text", loaded.dataset["name"], loaded.images_seen, minutes, figures)
+
+
 def of_lab(name: str, job: Job, folder: Path, budget: Budget, progress: Progress) -> Measured:
     """An experiment of ``ganymede lab``: its best objective by the last line's metric."""
     started, seeds = time.monotonic(), max(job.seeds, budget.seeds)
@@ -228,6 +241,7 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
         "bound": of_bound,
         "anomaly": of_anomaly,
         "pairs": of_pairs,
+        "text": of_text,
         "lab": of_lab,
     }
 )
