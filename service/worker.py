@@ -19,6 +19,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from threading import Timer
 from types import FrameType
 from typing import Any
 
@@ -33,6 +34,8 @@ from service.repository import Repository
 from service.server import Server
 from service.slots import occupy
 from service.threads import usable_cores
+
+LAST_S = 10.0  # beyond what a worker allows itself when it stops, and more than a supervisor waits
 
 
 class _Connections(set[Any]):
@@ -71,6 +74,9 @@ class Worker(Server):
         self._control = FleetControl(repository, messages)
         super().__init__(config, metrics, repository, self._control)
         self._channel, self._messages = connections, messages
+        # A run that never ends keeps no worker whose supervisor was killed, and can kill nobody.
+        self._last = Timer(2 * config.drain_s + LAST_S, os._exit, [1])
+        self._last.daemon = True
         self._ready: bool | None = None  # None until they were loaded
         self._arriving: set[asyncio.Task[None]] = set()
         self.server_state.connections = _Connections(self)
@@ -96,6 +102,7 @@ class Worker(Server):
         self.taker.leave()
         await asyncio.gather(*self._arriving)
         await super().shutdown(sockets)
+        self._last.cancel()
         self._messages.close()
         await self._listening
 
@@ -119,6 +126,8 @@ class Worker(Server):
         """A supervisor asks, and tells nothing."""
 
     def _leave(self) -> None:
+        if not self.should_exit:
+            self._last.start()
         self._app.state.stopping = self.should_exit = True
 
     def _take(self, connection: socket.socket) -> None:
