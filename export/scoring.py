@@ -75,7 +75,8 @@ def score_generator(
     count = samples if judged else min(samples, len(reality.halves[0]))
     drawn = _draw(sample, len(classes), count, progress)
     if judged:
-        yield _agreement(reality, judged, drawn.take(slice(AGREEMENT_SAMPLES)))
+        few = drawn.take(slice(AGREEMENT_SAMPLES))
+        yield _agreement("label agreement", reality, judged, few)
     compared = compare(drawn, reality)
     for k, extractor in enumerate(extractors):
         yield from distribution(compared, reality.kind, extractor, k == 0, progress)
@@ -101,10 +102,10 @@ def compare(drawn: Labelled, reality: Reality) -> Compared:
     return Compared(drawn.take(slice(count)), spread(real, count), spread(others, count))
 
 
-def _agreement(reality: Reality, verdicts: Verdicts, drawn: Labelled) -> Quality:
+def _agreement(metric: str, reality: Reality, verdicts: Verdicts, drawn: Labelled) -> Quality:
     assert drawn.labels is not None
     return Quality(
-        metric="label agreement",
+        metric=metric,
         value=label_agreement(verdicts.judge, drawn.images, drawn.labels),
         reference=verdicts.accuracy,
         samples=len(drawn),
@@ -227,14 +228,7 @@ def _pixels(data: Labelled) -> NDArray[np.float32]:
 def _learning(
     reality: Reality, verdicts: Verdicts, drawn: Labelled, progress: Progress
 ) -> Iterator[Quality]:
-    assert drawn.labels is not None
-    yield Quality(
-        metric="GAN-test",
-        value=label_agreement(verdicts.judge, drawn.images, drawn.labels),
-        reference=verdicts.accuracy,
-        samples=len(drawn),
-        protocol=f"{reality.judge_protocol}; reference: real test images",
-    )
+    yield _agreement("GAN-test", reality, verdicts, drawn)
     train = balanced(reality.learnt, len(drawn))
     if min(len(train), len(drawn)) < SMALL.batch_size:
         return
