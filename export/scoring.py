@@ -29,6 +29,7 @@ SAMPLES = 10_000
 AGREEMENT_SAMPLES = 2_000
 NEIGHBOURS = 5
 CHUNK = 500
+VARIED, EACH = 50, 8  # texts or sources, and pictures of each
 BIN_SIDE = 32  # pixels: larger pictures are binned at this size
 
 Sample = Callable[[Labels, list[int]], Images]
@@ -196,6 +197,25 @@ def _diversities(
             samples=len(made),
             protocol=protocol.format("samples of one class"),
         )
+
+
+def within_texts(
+    sampler: Callable[[Sequence[str]], Sample], texts: Sequence[str], eyes: Extractor
+) -> Quality:
+    """How much pictures of one text differ; ``sampler`` takes a text for each picture."""
+    said = list(dict.fromkeys(texts))[:VARIED]
+    of_each = [text for text in said for _ in range(EACH)]
+    none = np.zeros(len(of_each), np.int64)
+    made = eyes(sampler(of_each)(none, list(range(len(of_each)))))
+    groups = np.repeat(np.arange(len(said)), EACH)
+    return Quality(
+        metric="diversity within texts",
+        value=pairwise_distance(made, groups),
+        reference=pairwise_distance(made),
+        samples=len(made),
+        protocol=f"{eyes.about}; mean distance of two of {EACH} pictures of each of {len(said)} "
+        "captions; reference: of any two of them",
+    )
 
 
 def binned(compared: Compared, reality: Reality, progress: Progress = silent) -> Iterator[Quality]:
