@@ -17,6 +17,7 @@ from service.lanes import Lanes
 from service.model import Model
 from service.replies import Reply, matches
 from service.repository import Repository
+from service.styles import told_latents
 
 
 def model_list(repository: Repository, config: ServiceConfig, root_path: str) -> ModelList:
@@ -127,6 +128,7 @@ def _card(
         "description": manifest.description,
         "classes": classes,
         "texts": reads,
+        "reference": list(told_latents(manifest)),
         "scalars": {
             entry.name: {"low": entry.low, "high": entry.high, "default": entry.default}
             for entry in inputs

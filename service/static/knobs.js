@@ -11,8 +11,16 @@ const FITS = {
 
 const ofRole = (inputs, role) => inputs.filter((input) => input.role === role);
 
-/** Whether the seed matters: else every picture of a reply is the same. */
-export const isDrawn = (inputs) => inputs.some((input) => DRAWN.has(input.role));
+/**
+ * Show the seed, and how many pictures, where something is drawn: else all would be the same.
+ * `told` names what does not come from the seed though its role does; a class may be chosen.
+ */
+export function showDrawn(inputs, told) {
+  const chosen = form.elements.label.value !== ANY;
+  const isDrawn = (input) => DRAWN.has(input.role) && !told.includes(input.name)
+    && !(input.role === "label" && chosen);
+  find("#seed-field").hidden = find("#images-field").hidden = !inputs.some(isDrawn);
+}
 
 /** Show what a graph takes; `size` is that of its pictures, `starts` whether it starts from one. */
 export function showKnobs(inputs, size, starts) {
@@ -29,7 +37,6 @@ export function showKnobs(inputs, size, starts) {
   const fits = starts ? FITS[size.kind] : [];
   form.elements.fit.replaceChildren(...fits.map(([fit, says]) => new Option(`${fit}: ${says}`, fit)));
 
-  find("#seed-field").hidden = find("#images-field").hidden = !isDrawn(inputs);
   find("#scalars").replaceChildren(...ofRole(inputs, "scalar").map(scalarField));
 }
 
