@@ -217,7 +217,9 @@ def test_a_reference_is_dropped_and_taken_away(page: Page, tmp_path: Path) -> No
     assert page.ask(hidden % "#images-field") is True  # nothing is drawn any more
     page.until("document.querySelectorAll('#gallery figure').length === 1")
     assert 100 < answer(page).max() < 130  # white strokes, and the style of what is black
-    assert "reference=@reference.png" in page.ask("document.querySelector('#program').textContent")
+    program = page.ask("document.querySelector('#program').textContent")
+    assert "-F reference=@reference.png" in program
+    assert "-F 'label=dark'" in program
     (tmp_path / "none.png").write_text("no picture")
     page.choose("#reference input", tmp_path / "none.png")
     page.until("!document.querySelector('#problem').hidden")

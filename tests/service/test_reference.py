@@ -30,7 +30,7 @@ from tests.tiny_images import picture_bundle
 
 pytestmark = pytest.mark.anyio
 
-TASKS: tuple[Task, ...] = ("translate", "encode")
+TASKS: tuple[Task, ...] = ("encode", "translate")
 FREE = FreeSize(min_side=6, max_side=40, max_pixels=1200, stride=4, warm=((8, 8),))
 SOURCE, OTHER = file(noise(salt=1) // 4 + 90), file(noise(9, 13, salt=2) // 2)
 
@@ -259,7 +259,9 @@ async def test_cards_tell_who_takes_one(client: httpx.AsyncClient) -> None:
     cards = (await client.get("/models")).json()["models"]
     takers = {card["name"]: card["reference"] for card in cards if card["reference"]}
     assert takers == {name: ["style"] for name in ("classes", "grained", "styled")}
-    assert (await client.get("/models/styled")).json()["reference"] == ["style"]
+    shown = (await client.get("/models/styled")).json()
+    assert shown["reference"] == ["style"]
+    assert shown["scalars"].keys() == {"strength"}  # of the translator, not of the encoder
 
 
 # --- Two inferences, one request. ---
