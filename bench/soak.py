@@ -1,13 +1,14 @@
 """Does it hold? A real ``ganymede serve`` under everything at once, for minutes.
 
-The starter and two versions of a model of any size (``soak_models.py``) are asked for all that the
-service answers (``soak_wishes.py``), by clients that judge each answer against pictures made alone
-(``soak_reference.py``), and by others that vanish or send nonsense (``soak_clients.py``). Meanwhile
-models are loaded, unloaded, reloaded, chosen and rolled back all the time, and workers are killed
-in the first quarter (``soak_trouble.py``): memory is judged afterwards, from a third on, when no
-worker is young. What clients saw (``soak_ledger.py``), what the service counted and logged
-(``soak_watch.py``) and what was to be expected are compared in ``soak_checks.py``; exit status 1
-says that something does not hold.
+The starter, two versions of a model that starts from pictures of any size, and one that reads texts
+(``soak_models.py``) are asked for all that the service answers (``soak_wishes.py``), by clients
+that judge each answer against pictures made alone (``soak_reference.py``), and by others that
+vanish or send nonsense (``soak_clients.py``). Meanwhile models are loaded, unloaded, reloaded,
+chosen and rolled back all the time, and workers are killed in the first quarter
+(``soak_trouble.py``): memory is judged afterwards, from a third on, when no worker is young. What
+clients saw (``soak_ledger.py``), what the service counted and logged (``soak_watch.py``) and what
+was to be expected are compared in ``soak_checks.py``; exit status 1 says that something does not
+hold.
 
 The mix is drawn from ``--seed``; what happens at once is up to the machine. Ctrl-C ends the soak
 early, and judges what there was.

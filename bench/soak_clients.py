@@ -186,7 +186,8 @@ def _numbers(reply: httpx.Response, task: str) -> Numbers:
 async def rude(world: World) -> None:
     """Do what no client should, until it is over."""
     kinds: tuple[Callable[[World], Awaitable[None]], ...] = (
-        _vanish_in_body, _vanish_at_once, _vanish_in_reply, _send_too_much, _send_garbage,
+        _vanish_in_body, _vanish_at_once, _vanish_in_reply, _vanish_with_two_pictures,
+        _send_too_much, _send_garbage,
     )  # fmt: skip
     while not world.over.is_set():
         begun_s = time.monotonic()
@@ -245,6 +246,18 @@ async def _vanish_in_reply(world: World) -> None:
         writer.transport.abort()
     finally:
         world.ledger.vanish(name, "vanishes in its reply")
+
+
+async def _vanish_with_two_pictures(world: World) -> None:
+    name, wish = world.ledger.begin(), world.mix.restyle()
+    told = {**wish.headers, "Host": "soak", "X-Request-Id": name, "Content-Length": len(wish.body)}
+    lines = [f"POST {wish.path} HTTP/1.1", *(f"{key}: {value}" for key, value in told.items())]
+    try:
+        _, writer = await _send(world, "\r\n".join(lines), wish.body)
+        await asyncio.sleep(world.chance.random() * PAUSE_S)
+        writer.transport.abort()
+    finally:
+        world.ledger.vanish(name, "vanishes from a translation")
 
 
 async def _send_too_much(world: World) -> None:

@@ -15,14 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.bundle import Bundle
-from export.manifest import Image, Task
-from service.images import DEFAULT_QUALITY, Picture, Pixels, UploadedFile
+from export.manifest import Graph, Task
+from service.images import DEFAULT_QUALITY, Picture, UploadedFile
 from service.inputs import Plan, bind
 from service.negotiation import Form
 from service.onnx_runtime.providers import Gpu, open_graph
-from service.planning import plan
+from service.planning import image_input, plan
 from service.replies import Facts, Rendered, render
+from service.rows import Rows
 from service.schemas import GenerateRequest, ModelQuery, ReadRequest, TranslateRequest
+from service.styles import told_latents, with_reference, with_style
 
 JSON = Form("json", "png")
 ROWS_KEPT = 20_000  # answers of one row each, of some kilobytes
@@ -46,6 +48,7 @@ class Asked:
     fields: Mapping[str, Any]
     form: Form = JSON
     source: bytes | None = None
+    reference: bytes | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,22 +94,29 @@ class Reference:
         given = {} if seed is None else {"seed": seed}
         request = SCHEMAS[asked.task].model_validate({**asked.fields, **given})
         bundle = self._bundles[asked.model, version]
-        manifest = bundle.manifest
-        graph, picture = manifest.graph(asked.task), None
-        if asked.source is not None:
-            picture = self._decoded(asked.source, graph.inputs[0])
-        fitted = plan(graph, manifest.size, request, limit=64, picture=picture)
+        fitted = self._planned(asked, request, bundle)
         quality = getattr(request, "quality", None) or DEFAULT_QUALITY
         facts = Facts(asked.model, version, fitted, asked.form, quality)
         return Answer(self._computed(asked, version, fitted), facts, bundle.digest)
 
-    def pixels(self, asked: Asked, version: int, seed: int) -> Pixels:
-        """The same as the graph answers it, of one size with what it was given."""
-        pixels: Pixels = self.answer(asked, version, seed).rows
-        return pixels
+    def _planned(self, asked: Asked, request: ModelQuery, bundle: Bundle) -> Plan:
+        manifest = bundle.manifest
+        graph, picture = manifest.graph(asked.task), None
+        if asked.source is not None:
+            picture = self._decoded(asked.source, graph)
+        told = told_latents(manifest) if asked.reference else ()
+        words = bundle.words.get(manifest.tasks[asked.task])
+        fitted = plan(
+            graph, manifest.size, request, limit=64, picture=picture, words=words, told=told
+        )
+        if asked.reference is None:
+            return fitted
+        encoder = manifest.graph("encode")
+        reference = self._decoded(asked.reference, encoder)
+        return with_reference(fitted, encoder, manifest.size, reference, None)
 
-    def _decoded(self, file: bytes, entry: object) -> Picture:
-        assert isinstance(entry, Image)
+    def _decoded(self, file: bytes, graph: Graph) -> Picture:
+        entry = image_input(graph)
         if file not in self._pictures:
             upload = UploadedFile(file, LARGEST_UPLOAD_PIXELS)
             self._pictures[file] = upload.decode(entry.channels)
@@ -120,7 +130,7 @@ class Reference:
         for k in range(len(fitted)):
             key = (digest, _row_key(fitted, k))
             if key not in self._rows:
-                rows = rows or bind(fitted)
+                rows = rows or bind(self._styled(asked, version, fitted))
                 [self._rows[key]] = session.run(None, dict(rows[k : k + 1].arrays))
                 if len(self._rows) > ROWS_KEPT:
                     self._rows.popitem(last=False)
@@ -128,10 +138,20 @@ class Reference:
         whole = np.concatenate(answers)
         return fitted.cut_out(whole) if whole.ndim == 4 else whole
 
+    def _styled(self, asked: Asked, version: int, fitted: Plan) -> Plan:
+        """With the style that the encode graph tells, where there is a reference."""
+        if fitted.reference is None:
+            return fitted
+        session = self._sessions[asked.model, version, "encode"]
+        names = [output.name for output in fitted.reference.graph.outputs]
+        outputs = session.run(names, dict(bind(fitted.reference).arrays))
+        return with_style(fitted, Rows(dict(zip(names, outputs, strict=True))))
+
 
 def _row_key(fitted: Plan, k: int) -> str:
     """Everything that one picture of a request depends on."""
     label = fitted.labels and fitted.labels[k]
     source = fitted.source and (fitted.source.picture.digest, fitted.source.fitting)
     knobs = sorted(fitted.scalars.items())
-    return repr((fitted.graph.onnx, fitted.seeds[k], label, knobs, source))
+    style, ids = fitted.reference and fitted.reference.key(), fitted.reading and fitted.reading.ids
+    return repr((fitted.graph.onnx, fitted.seeds[k], label, knobs, source, style, ids))

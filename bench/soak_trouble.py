@@ -36,7 +36,8 @@ async def kill_workers(world: World, server: int, every_s: float, kills: int) ->
     for _ in range(kills):
         if await _ends_within(world.over, every_s):
             return
-        while not await _is_whole(world, whole):
+        # Twice: a worker that starts during a look may be in its number, and not yet unready.
+        while not (await _is_whole(world, whole) and await _is_whole(world, whole)):
             if await _ends_within(world.over, LOOK_EVERY_S):
                 return
         world.ledger.kill()

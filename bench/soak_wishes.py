@@ -10,12 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import urlencode
 
-import numpy as np
-
-from bench.soak_models import PICTURES, STARTER, VERSIONS
+from bench.soak_bodies import BOUNDARY, as_form, refusals, sources
+from bench.soak_graphs import CLASSES
+from bench.soak_models import PICTURES, READER, STARTER, VERSIONS
 from bench.soak_reference import Asked, Reference
 from export.manifest import Task
-from service.images import MEDIA_TYPES, encode
 from service.negotiation import Form, negotiate, negotiate_numbers
 from service.schemas import ImageFormat
 
@@ -24,8 +23,8 @@ COUNTS = (1, 1, 1, 1, 2, 3, 5, 16)
 LABELS = ("sneaker", "bag", "coat", None)
 ACCEPTS = ("application/json", "application/zip", "multipart/mixed", "image/*", "application/x-npy")
 FORMATS: tuple[ImageFormat | None, ...] = (None, "png", "jpeg", "webp")
-SIZES = ((32, 32), (40, 56), (33, 47), (96, 20))
-BOUNDARY = "a-boundary-of-the-soak"
+TEXTS = ("red heart", "a black cat", "Blue moon", "a star of paper")
+SHOWN_IN = (None, *CLASSES)
 
 Kind = Literal["pictures", "numbers", "tensors", "empty", "any"]
 
@@ -79,10 +78,12 @@ class Mix:
 
     def __init__(self, chance: random.Random, reference: Reference) -> None:
         self._chance, self._reference = chance, reference
-        self._sources = _sources()
+        self._sources = sources()
         self._kinds: dict[Callable[[], Wish], int] = {
             self._generate: 30,
+            self._say: 8,
             self._translate: 14,
+            self.restyle: 6,
             self._plain_url: 12,
             self._tensors: 10,
             self._numbers: 8,
@@ -120,9 +121,17 @@ class Mix:
         return fields
 
     def _generate(self) -> Wish:
-        fields = self._fields()
+        named = self._chance.random() < 0.9  # the starter is the default
+        return self._posted("generate", STARTER, self._fields(), named=named)
+
+    def _say(self) -> Wish:
+        fields = {"num_images": self._chance.choice(COUNTS), "text": self._chance.choice(TEXTS)}
+        return self._posted("text", READER, fields)
+
+    def _posted(self, kind: str, model: str, fields: dict[str, Any], *, named: bool = True) -> Wish:
+        """A request for pictures that start from nothing."""
         accept, form = self._form(fields)
-        said: dict[str, Any] = {"model": STARTER} if self._chance.random() < 0.9 else {}
+        said: dict[str, Any] = {"model": model} if named else {}
         headers = {"Accept": accept, "Content-Type": "application/json"}
         if self._chance.random() < 0.15:
             fields["priority"] = "bulk"
@@ -130,8 +139,8 @@ class Mix:
             headers["X-Request-Timeout"] = "20"
         seed = self._seed()
         body = json.dumps({**said, **fields, **_seeded(seed)}).encode()
-        asked = Asked(STARTER, "generate", fields, form)
-        return Wish("generate", "/generate", headers=headers, body=body, asked=asked, seed=seed,
+        asked = Asked(model, "generate", fields, form)
+        return Wish(kind, "/generate", headers=headers, body=body, asked=asked, seed=seed,
                     reply="pictures")  # fmt: skip
 
     def _form(self, fields: dict[str, Any]) -> tuple[str, Form]:
@@ -147,12 +156,12 @@ class Mix:
 
     def _hurried(self) -> Wish:
         """A deadline that may be too short."""
-        wish = self._generate()
-        body = json.loads(wish.body) | {"timeout_s": self._chance.choice((0.0005, 0.005, 0.03))}
+        wish = self._chance.choice((self._generate, self._generate, self.restyle))()
+        timeout_s = self._chance.choice((0.0005, 0.005, 0.03))
         return replace(
             wish,
             kind="short deadline",
-            body=json.dumps(body).encode(),
+            headers={**wish.headers, "X-Request-Timeout": str(timeout_s)},
             statuses=frozenset({200, 429, 504}),
         )
 
@@ -180,14 +189,23 @@ class Mix:
         return wish
 
     def _translate(self) -> Wish:
+        return self._translated(None)
+
+    def restyle(self) -> Wish:
+        """A translation in the style of another picture."""
+        return replace(self._translated(self._chance.choice(self._sources)), kind="reference")
+
+    def _translated(self, reference: bytes | None) -> Wish:
         fields: dict[str, Any] = {"num_images": self._chance.choice((1, 1, 2, 4))}
+        if label := self._chance.choice(SHOWN_IN):
+            fields["label"] = label
         if self._chance.random() < 0.6:
             fields["strength"] = self._chance.choice((0.0, 0.25, 1.0))
         if self._chance.random() < 0.2:
             fields["priority"] = "bulk"
         accept, form = self._form(fields)
         seed = self._seed()
-        return self._upload("translate", fields, seed, form, {"Accept": accept})
+        return self._upload("translate", fields, seed, form, {"Accept": accept}, reference)
 
     def _numbers(self) -> Wish:
         task: Task = self._chance.choice(("encode", "score"))
@@ -203,22 +221,26 @@ class Mix:
         seed: int | None,
         form: Form,
         headers: dict[str, str],
+        reference: bytes | None = None,
     ) -> Wish:
-        """A picture, sent in one of the three ways."""
+        """A picture, sent in one of the three ways; two of them have room for a second one."""
         version, source = self._version(), self._chance.choice(self._sources)
+        files = {"image": source} | ({} if reference is None else {"reference": reference})
         pinned = {} if version is None else {"version": version}
         said = {"model": PICTURES, **fields, **_seeded(seed), **pinned}
-        path, way = f"/{task}", self._chance.choice(("json", "form", "itself"))
+        path, ways = f"/{task}", ("json", "form", "itself")
+        way = self._chance.choice(ways if reference is None else ways[:2])
         if way == "json":
             headers["Content-Type"] = "application/json"
-            body = json.dumps(said | {"image": b64encode(source).decode()}).encode()
+            texts = {name: b64encode(file).decode() for name, file in files.items()}
+            body = json.dumps(said | texts).encode()
         elif way == "form":
             headers["Content-Type"] = f"multipart/form-data; boundary={BOUNDARY}"
-            body = _as_form(said, source)
+            body = as_form(said, files)
         else:
             headers["Content-Type"] = "image/png"  # what it is, is read from its content
             path, body = f"{path}?{urlencode(said)}", source
-        asked = Asked(PICTURES, task, fields, form, source)
+        asked = Asked(PICTURES, task, fields, form, source, reference)
         reply: Kind = "pictures" if task == "translate" else "numbers"
         return Wish(task, path, headers=headers, body=body, asked=asked, version=version,
                     seed=seed, reply=reply)  # fmt: skip
@@ -241,7 +263,7 @@ class Mix:
 
     def _refused(self) -> Wish:
         """Something that must be refused, and how."""
-        path, headers, body, statuses = self._chance.choice(_refusals(self._sources[0]))
+        path, headers, body, statuses = self._chance.choice(refusals(self._sources[0]))
         kind = {"Content-Type": "application/json"} | headers
         return Wish("malformed", path, headers=kind, body=body, statuses=statuses)
 
@@ -252,48 +274,3 @@ class Mix:
 
 def _seeded(seed: int | None) -> dict[str, int]:
     return {} if seed is None else {"seed": seed}
-
-
-def _sources() -> list[bytes]:
-    """Pictures of several sizes and kinds."""
-    chance = np.random.default_rng(3)
-    kinds: tuple[ImageFormat, ...] = ("png", "jpeg", "webp", "png")
-    return [
-        encode(chance.integers(0, 256, (*size, 3), np.uint8), kind)
-        for size, kind in zip(SIZES, kinds, strict=True)
-    ]
-
-
-def _as_form(fields: Mapping[str, Any], file: bytes) -> bytes:
-    parts = [
-        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
-        for name, value in fields.items()
-    ]
-    head = (
-        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n'
-        f"Content-Type: {MEDIA_TYPES['png']}\r\n\r\n"
-    )
-    return b"".join([*parts, head.encode(), file, f"\r\n--{BOUNDARY}--\r\n".encode()])
-
-
-def _refusals(picture: bytes) -> list[tuple[str, dict[str, str], bytes, frozenset[int]]]:
-    """Paths, headers and bodies, and the statuses that they may have."""
-    image = {"Content-Type": "image/png"}
-    header_of_a_bomb = picture[:16] + (60_000).to_bytes(4, "big") * 2 + picture[24:]
-    upload = f"/translate?model={PICTURES}"
-    return [
-        ("/generate", {}, b'{"seed": 7', frozenset({400})),
-        ("/generate", {}, b'{"model": "nobody"}', frozenset({404})),
-        ("/generate", {}, b'{"model": "fashion", "seed": -1}', frozenset({422})),
-        ("/generate", {}, b'{"model": "fashion", "num_images": 1000}', frozenset({422})),
-        ("/generate", {}, b'{"model": "fashion", "label": "nothing"}', frozenset({422})),
-        ("/generate", {}, b'{"model": "fashion", "colour": "red"}', frozenset({422})),
-        ("/generate", {"Accept": "text/html"}, b'{"model": "fashion"}', frozenset({406})),
-        ("/generate", {"Content-Type": "text/plain"}, b"seed=7", frozenset({415})),
-        ("/models", {}, b"{}", frozenset({405})),
-        ("/nowhere", {}, b"{}", frozenset({404})),
-        ("/v2/models/fashion/infer", {}, b'{"inputs": 7}', frozenset({400})),
-        (upload, image, b"no picture", frozenset({415})),
-        (upload, image, picture[: len(picture) // 2], frozenset({400, 415, 422})),
-        (upload, image, header_of_a_bomb, frozenset({413, 415, 422})),
-    ]

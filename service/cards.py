@@ -7,7 +7,7 @@ import mimetypes
 from typing import Any
 from urllib.parse import quote
 
-from export.manifest import Label, Scalar, Text
+from export.manifest import Label, Scalar, Task, Text
 from service.catalogue import Catalogue
 from service.config import ServiceConfig
 from service.documents import ModelCard, ModelList, ModelPage, RunCost, Schedule
@@ -17,6 +17,9 @@ from service.lanes import Lanes
 from service.model import Model
 from service.replies import Reply, matches
 from service.repository import Repository
+from service.styles import told_latents
+
+_SHOWN_FIRST: tuple[Task, ...] = ("generate", "translate")  # tasks whose knobs a card tells
 
 
 def model_list(repository: Repository, config: ServiceConfig, root_path: str) -> ModelList:
@@ -110,7 +113,8 @@ def _card(
     manifest = model.manifest
     pin = "" if model is catalogue.answering(manifest.name) else f"&version={manifest.version}"
     generates = "generate" in manifest.tasks
-    inputs = manifest.graph("generate" if generates else next(iter(manifest.tasks))).inputs
+    tasks = [task for task in (*_SHOWN_FIRST, *manifest.tasks) if task in manifest.tasks]
+    inputs = manifest.graph(tasks[0]).inputs
     reads = next((list(entry.examples) for entry in inputs if isinstance(entry, Text)), None)
     classes = next((list(entry.classes) for entry in inputs if isinstance(entry, Label)), None)
     name = quote(manifest.name)
@@ -127,6 +131,7 @@ def _card(
         "description": manifest.description,
         "classes": classes,
         "texts": reads,
+        "reference": list(told_latents(manifest)),
         "scalars": {
             entry.name: {"low": entry.low, "high": entry.high, "default": entry.default}
             for entry in inputs

@@ -69,6 +69,7 @@ PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
 )
 """A PNG of one pixel, as the example of a picture."""
+_PICTURES = {"image", "reference"}  # fields that no URL brings
 _PICTURE_HEADERS = {
     "ETag": "names the pictures; sent back as If-None-Match it is answered with 304, uncomputed",
     "Cache-Control": "no-store when the seed was drawn here",
@@ -154,7 +155,7 @@ def _query_parameters(
     """The query of a URL, or some of it, from the schema that reads it; never a picture."""
     parameters = []
     for name, described in _form_properties(schema).items():
-        if name == "image" or (only is not None and name not in only):
+        if name in _PICTURES or (only is not None and name not in only):
             continue
         text = described.pop("description")
         parameters.append({"name": name, "in": "query", "description": text, "schema": described})
@@ -179,15 +180,25 @@ _TIMEOUT = {
 }
 
 
-def _upload(schema: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
-    """The three kinds of body that bring a picture, and the query that goes with the second."""
+def _upload(schema: type[BaseModel], **examples: dict[str, Any]) -> dict[str, Any]:
+    """The three kinds of body that bring a picture, and the query that goes with the second.
+
+    Args:
+        schema: of the fields; ``image`` and ``reference`` are pictures.
+        examples: fields beside the picture, by what they ask for.
+    """
     properties = _form_properties(schema)
-    properties["image"] |= {"format": "binary"}
+    for name in _PICTURES & properties.keys():
+        properties[name] |= {"format": "binary"}
+    shown = {
+        name.replace("_", " "): {"value": {"image": PIXEL} | fields}
+        for name, fields in examples.items()
+    }
     form = {"type": "object", "properties": properties, "required": ["image"]}
     content = {
         "multipart/form-data": {"schema": form},
         "image/*": BINARY,
-        "application/json": {"schema": reference(schema), "example": example},
+        "application/json": {"schema": reference(schema), "examples": shown},
     }
     parameters = _query_parameters(schema)
     for parameter in parameters:
@@ -216,21 +227,25 @@ _OPERATIONS: dict[str, dict[str, Any]] = {
     "translate_image": {
         "summary": "Make pictures from a picture",
         "tags": ["pictures"],
-        "openapi_extra": _upload(TranslateRequest, {"image": PIXEL, "seed": 7}),
+        "openapi_extra": _upload(
+            TranslateRequest,
+            four_pictures={"num_images": 4, "seed": 7},
+            in_the_style_of_another={"reference": PIXEL, "seed": 7},
+        ),
         "responses": _pictures("application/json", "application/zip", "multipart/mixed")
         | refusals(UnknownModel, InvalidInput, *_READING, *BUSY),
     },
     "encode_image": {
         "summary": "Tell the vector of a picture",
         "tags": ["pictures"],
-        "openapi_extra": _upload(ReadRequest, {"image": PIXEL}),
+        "openapi_extra": _upload(ReadRequest, one_picture={}),
         "responses": _numbers(EncodeReply, MEDIA_TYPES["npy"])
         | refusals(UnknownModel, InvalidInput, *_READING, *BUSY),
     },
     "score_image": {
         "summary": "Tell the score of a picture",
         "tags": ["pictures"],
-        "openapi_extra": _upload(ReadRequest, {"image": PIXEL}),
+        "openapi_extra": _upload(ReadRequest, one_picture={}),
         "responses": _numbers(
             ScoreReply, MEDIA_TYPES["npy"], **{"Ganymede-Scores": "beside an array: all, by name"}
         )

@@ -117,6 +117,10 @@ class ModelCard(BaseModel):
     description: str
     classes: list[str] | None
     texts: list[str] | None = Field(None, description="examples, for models that read a text")
+    reference: list[str] = Field(
+        description="the latents that a picture sent to POST /translate as `reference` tells in "
+        "the place of the seed; none where the model takes no reference"
+    )
     scalars: dict[str, dict[str, float]]
     preview: str | None = Field(description="the path of a picture of its pictures")
     licence: str

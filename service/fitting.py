@@ -58,7 +58,12 @@ class Fitting:
 
 
 def fit_picture(
-    size: Size, height: int, width: int, fit: Fit | None, errors: FieldErrors
+    size: Size,
+    height: int,
+    width: int,
+    fit: Fit | None,
+    errors: FieldErrors,
+    field: str = "image",
 ) -> Fitting:
     """Bring a picture of any size to one that the model takes.
 
@@ -79,7 +84,7 @@ def fit_picture(
     if inner is None:
         advice = "send another picture" if fit == "scale" else "send another, or say fit: scale"
         errors.add(
-            "image",
+            field,
             f"is {height} x {width} pixels (height x width), and this model takes "
             f"{_limits(size)}: {advice}",
         )

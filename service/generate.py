@@ -23,7 +23,8 @@ from service.model import RETRY_AFTER_S, Model
 from service.negotiation import Form
 from service.planning import plan
 from service.replies import Facts, Multipart, Rendered, Reply, matches
-from service.schemas import GenerateRequest, ModelQuery, PicturesQuery, Urgency
+from service.schemas import GenerateRequest, ImageRequest, ModelQuery, PicturesQuery, Urgency
+from service.styles import require_told_latents, with_reference
 
 PARSED_INLINE_BYTES = 2**14  # larger bodies are parsed in a thread
 
@@ -62,8 +63,11 @@ async def generate(
     progress: Progress,
     cache: ReplyCache[Rendered],
     picture: Picture | None = None,
+    reference: Picture | None = None,
 ) -> Reply:
     """Answer a request for pictures; with ``picture``, translate that one.
+
+    With ``reference``, the pictures get its style, which the model must be able to tell.
 
     A reply that the client has already, by its tag, is answered with 304 and never computed: a
     POST here only reads, so that the rule for GET (RFC 9110, section 13.1.2) is kept for it too.
@@ -75,11 +79,12 @@ async def generate(
     """
     given = isinstance(request, GenerateRequest) and request.latents is not None
     task: Task = "generate" if picture is None else "translate"
-    facts = await aside(given, _facts, task, model, request, conditions.form, config, picture)
+    form = conditions.form
+    facts = await aside(given, _facts, task, model, request, form, config, picture, reference)
     headers = facts.headers() | caching(model, facts, request, conditions)
     if matches(conditions.known_tags, headers.get("ETag")):
         return Reply(304, headers=headers)
-    headers["Content-Type"] = conditions.form.media_type
+    headers["Content-Type"] = form.media_type
     if conditions.head_only:
         return Reply(200, None, headers)
     progress.images = len(facts.plan)
@@ -92,7 +97,7 @@ async def generate(
         async with conditions.while_wanted():
             timeout_s, priority = urgency(request, conditions, config)
             job = Job(task, model, facts, config, progress, progress.left_s(timeout_s), priority)
-            if conditions.form.container == "multipart" and conditions.streamed:
+            if form.container == "multipart" and conditions.streamed:
                 return await _streamed(key, job, headers, cache)
             rendered = await _make_or_wait(key, job, cache)
     headers["Content-Type"] = rendered.content_type
@@ -168,12 +173,19 @@ def _facts(
     form: Form,
     config: ServiceConfig,
     picture: Picture | None,
+    reference: Picture | None,
 ) -> Facts:
     """The request fitted to the model, with everything checked that can be before inference."""
     manifest = model.manifest
     graph = graph_for(task, manifest)
     words, limit = model.bundle.words.get(manifest.tasks[task]), config.max_images
-    fitted = plan(graph, manifest.size, request, limit=limit, picture=picture, words=words)
+    told = require_told_latents(manifest) if reference else ()
+    fitted = plan(
+        graph, manifest.size, request, limit=limit, picture=picture, words=words, told=told
+    )
+    if reference is not None:
+        fit = request.fit if isinstance(request, ImageRequest) else None
+        fitted = with_reference(fitted, manifest.graph("encode"), manifest.size, reference, fit)
     errors = FieldErrors()
     if request.quality is not None and form.image not in LOSSY:
         errors.add("quality", f"is for jpeg and webp, not {form.image}: leave it out")

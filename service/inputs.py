@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +72,8 @@ class Plan:
     interpolate: Interpolation | None
     source: Source | None = None
     reading: Reading | None = None  # the text, as the graph takes it
+    reference: Plan | None = None  # of another graph, whose answer is latents of this one
+    told: Mapping[str, Floats] = field(repr=False, default_factory=dict)  # these, once it came
     classes: tuple[str, ...] = field(repr=False, default=())
 
     def __len__(self) -> int:
@@ -134,7 +137,8 @@ class Plan:
         source = self.source and (self.source.picture.digest, self.source.fitting)
         rows = (self.graph.onnx, self.height, self.width)
         ids = self.reading and self.reading.ids
-        return repr((*rows, self.seeds, self.labels, knobs, explicit, path, source, ids))
+        style = self.reference and self.reference.key()
+        return repr((*rows, self.seeds, self.labels, knobs, explicit, path, source, ids, style))
 
 
 def bind(plan: Plan) -> Rows:
@@ -144,6 +148,8 @@ def bind(plan: Plan) -> Rows:
 
 def _fill(entry: Input, plan: Plan) -> NDArray[Any]:
     count, size = len(plan), (plan.height, plan.width)
+    if entry.name in plan.told:
+        return plan.told[entry.name]
     if entry.role == "latent":
         if plan.latents is not None:
             return plan.latents

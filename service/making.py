@@ -24,6 +24,7 @@ from service.metrics import CacheResult, Phase
 from service.model import Model
 from service.replies import Facts, Multipart, Rendered, render
 from service.rows import Rows
+from service.styles import with_style
 
 # Above this the work leaves the event loop. A thread costs 0.05 ms when the machine is idle, many
 # times more when it is not, and small pictures hold the interpreter lock for most of their time.
@@ -50,6 +51,10 @@ class Progress:
         since = self.start if self.arrived is None else self.arrived
         return max(0.0, timeout_s - (perf_counter() - since))
 
+    def spend(self, phase: Phase, seconds: float) -> None:
+        """Add to the time of a phase."""
+        self.phases_s[phase] = self.phases_s.get(phase, 0.0) + seconds
+
 
 @dataclass(frozen=True)
 class Job:
@@ -67,19 +72,29 @@ class Job:
         """Ask the model whether it would answer at all."""
         self.model.admit(self.task, self.facts.plan.expected, timeout_s, self.priority)
 
+    async def infer(
+        self,
+        task: Task,
+        rows: Rows,
+        timeout_s: float,
+        ready: Callable[[int, Rows], None] | None = None,
+    ) -> Rows:
+        """The model's answer, its times noted."""
+        answer = await self.model.infer(
+            task, rows, timeout_s=timeout_s, priority=self.priority, ready=ready
+        )
+        self.progress.spend("queue", answer.queued_s)
+        self.progress.spend("run", answer.ran_s)
+        return answer.rows
+
 
 async def make(job: Job, timeout_s: float) -> Rendered:
     """The whole reply."""
     facts, progress = job.facts, job.progress
+    rows, left_s = await _started(job, timeout_s)
+    outputs = await job.infer(job.task, rows, left_s)
     start = perf_counter()
-    rows = await filled(facts.plan, job.config, partial(job.admit, timeout_s))
-    filled_s = perf_counter() - start
-    progress.phases_s["decode"] += filled_s
-    left_s = max(0.0, timeout_s - filled_s)
-    answer = await job.model.infer(job.task, rows, timeout_s=left_s, priority=job.priority)
-    progress.phases_s |= {"queue": answer.queued_s, "run": answer.ran_s}
-    start = perf_counter()
-    pictures = facts.plan.cut_out(answer.rows[_image_output(facts.plan).name])
+    pictures = facts.plan.cut_out(outputs[_image_output(facts.plan).name])
     files = len(pictures) if facts.form.container in ("json", "zip", "multipart") else 1
     cost_s = estimate_s(facts.form.image, files, math.prod(pictures.shape[:3]))
     rendered = await aside(cost_s > ENCODED_INLINE_S, render, pictures, facts)
@@ -87,14 +102,36 @@ async def make(job: Job, timeout_s: float) -> Rendered:
     return rendered
 
 
+async def _started(job: Job, timeout_s: float) -> tuple[Rows, float]:
+    """The rows that the pictures start from, and what is left of the time."""
+    fitted, since = job.facts.plan, perf_counter()
+    if fitted.reference is not None:
+        job.admit(timeout_s)  # no style is read for pictures that would be refused
+        fitted = await _styled(job, fitted, fitted.reference, timeout_s)
+    start = perf_counter()
+    left_s = max(0.0, timeout_s - (start - since))
+    rows = await filled(fitted, job.config, partial(job.admit, left_s))
+    job.progress.spend("decode", perf_counter() - start)
+    return rows, max(0.0, timeout_s - (perf_counter() - since))
+
+
+async def _styled(job: Job, fitted: Plan, reference: Plan, timeout_s: float) -> Plan:
+    """The plan with the style that the model's encode graph tells of its reference."""
+    start = perf_counter()
+    admit = partial(job.model.admit, "encode", reference.expected, timeout_s, job.priority)
+    rows = await filled(reference, job.config, admit)
+    filled_s = perf_counter() - start
+    job.progress.spend("decode", filled_s)
+    answer = await job.infer("encode", rows, max(0.0, timeout_s - filled_s))
+    return with_style(fitted, answer)
+
+
 async def stream(job: Job, multipart: Multipart) -> AsyncGenerator[bytes]:
     """The same in pieces, each as soon as its images are computed. Closing it withdraws the rest.
 
     What it raises before the first piece can still be told as a refusal.
     """
-    facts, progress, start = job.facts, job.progress, perf_counter()
-    rows = await filled(facts.plan, job.config, partial(job.admit, job.timeout_s))
-    left_s = max(0.0, job.timeout_s - (perf_counter() - start))
+    rows, left_s = await _started(job, job.timeout_s)
     computed: dict[int, Rows] = {}
     news = asyncio.Event()
 
@@ -102,16 +139,14 @@ async def stream(job: Job, multipart: Multipart) -> AsyncGenerator[bytes]:
         computed[start] = outputs
         news.set()
 
-    inference = asyncio.create_task(
-        job.model.infer(job.task, rows, timeout_s=left_s, priority=job.priority, ready=ready)
-    )
+    inference = asyncio.create_task(job.infer(job.task, rows, left_s, ready))
     inference.add_done_callback(lambda _: news.set())
     sent, head = 0, multipart.first
     try:
         while sent < len(rows):
             if sent not in computed:
                 if inference.done():
-                    computed[sent] = inference.result().rows[sent:]
+                    computed[sent] = inference.result()[sent:]
                     continue
                 await news.wait()
                 news.clear()
@@ -119,8 +154,7 @@ async def stream(job: Job, multipart: Multipart) -> AsyncGenerator[bytes]:
             outputs = computed.pop(sent)
             yield head + await _encoded(outputs, job, multipart)
             sent, head = sent + len(outputs), b""
-        answer = await inference
-        progress.phases_s |= {"queue": answer.queued_s, "run": answer.ran_s}
+        await inference
         yield multipart.last
     finally:
         inference.cancel()
@@ -133,8 +167,7 @@ async def _encoded(outputs: Rows, job: Job, multipart: Multipart) -> bytes:
     files = await aside(
         cost_s > ENCODED_INLINE_S, encode_all, pictures, facts.form.image, facts.quality
     )
-    phases_s = job.progress.phases_s
-    phases_s["encode"] = phases_s.get("encode", 0.0) + perf_counter() - start
+    job.progress.spend("encode", perf_counter() - start)
     return b"".join(map(multipart.part, files))
 
 

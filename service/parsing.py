@@ -16,9 +16,8 @@ from service.schemas import GenerateQuery, GenerateRequest
 Schema = TypeVar("Schema", bound=BaseModel)
 Pairs = Iterable[tuple[str, str]]
 
-_TEXTS = frozenset(
-    {"model", "format", "fit", "priority", "text"}
-)  # never numbers, even if they look so
+# Never numbers, even if they look so.
+_TEXTS = frozenset({"model", "format", "fit", "priority", "text", "reference"})
 _INTEGER = re.compile(r"-?[0-9]{1,4000}")  # int() itself refuses more than 4300
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,4})?")
 

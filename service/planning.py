@@ -6,7 +6,7 @@ Quick, and without a draw: a plan's ``key`` names the pictures, so that an ETag 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,7 @@ def plan(
     limit: int,
     picture: Picture | None = None,
     words: Words | None = None,
+    told: Container[str] = (),
 ) -> Plan:
     """Fit a request to a graph.
 
@@ -51,6 +52,7 @@ def plan(
         limit: the most images that one request may ask for.
         picture: that the request starts from; its channels are those of ``image_input``.
         words: that the graph's text input understands.
+        told: latents that do not come from the seed.
 
     Raises:
         InvalidInput: tells every field that does not fit, and what to change.
@@ -60,26 +62,24 @@ def plan(
     errors = FieldErrors()
     source, height, width = _size(size, request, picture, errors)
     count = _count(request, body, limit, errors)
-    drawn = _is_drawn(graph, request)
+    drawn = _is_drawn(graph, request, told)
     if not drawn and not isinstance(request.label, list):
         _refuse_copies(count, errors)
     seed, was_drawn = _seed(request, body, errors) if drawn else (request.seed or 0, False)
-    step = 0 if body.interpolate else 1
-    seeds = tuple(image_seed(seed, step * k) for k in range(count))
-    entry = graph.label
+    seeds = tuple(image_seed(seed, 0 if body.interpolate else k) for k in range(count))
     fitted = Plan(
         graph=graph,
         height=height,
         width=width,
         seeds=seeds,
         seed_was_drawn=was_drawn,
-        labels=_labels(entry, request.label, seeds, errors),
+        labels=_labels(graph.label, request.label, seeds, errors),
         scalars=_scalars(graph, request, errors),
         latents=_latents(graph, body, (height, width), errors),
         interpolate=body.interpolate,
         source=source,
         reading=read_text(graph, words, request, errors),
-        classes=entry.classes if entry else (),
+        classes=graph.label.classes if graph.label else (),
     )
     errors.raise_if_any()
     return fitted
@@ -128,9 +128,10 @@ def _size(
     return Source(picture, fitting), *fitting.outer
 
 
-def _is_drawn(graph: Graph, request: ModelQuery) -> bool:
+def _is_drawn(graph: Graph, request: ModelQuery, told: Container[str]) -> bool:
     """Whether the answer depends on the seed."""
-    return bool(graph.drawn) or (graph.label is not None and request.label is None)
+    drawn = any(entry.name not in told for entry in graph.drawn)
+    return drawn or (graph.label is not None and request.label is None)
 
 
 def _refuse_copies(count: int, errors: FieldErrors) -> None:

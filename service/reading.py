@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
 
-from export.manifest import ANSWERS, Graph, Size, Task
+from export.manifest import ANSWERS, Graph, Manifest, Task
 from service.cache import ReplyCache
 from service.config import ServiceConfig
 from service.documents import EncodeReply, RunTiming, ScoreReply
@@ -25,6 +25,7 @@ from service.model import Answer, Model, takes_room
 from service.planning import image_input, plan
 from service.replies import Facts, Rendered, Reply, matches
 from service.schemas import ReadRequest, TranslateRequest
+from service.styles import require_told_latents
 from service.uploads import Upload
 
 Reading = Literal["encode", "score"]
@@ -42,7 +43,7 @@ async def translate(
     progress: Progress,
     cache: ReplyCache[Rendered],
 ) -> Reply:
-    """Answer a picture with pictures.
+    """Answer a picture with pictures, in the style of a second one where that was sent.
 
     Raises:
         UnsupportedMedia, TooLarge: the picture.
@@ -50,9 +51,12 @@ async def translate(
             it is decoded.
         InvalidInput, and what else ``generate`` raises.
     """
+    graph_for("translate", model.manifest)
+    if upload.reference is not None:
+        require_told_latents(model.manifest)
     ready = _decoded("translate", model, upload, conditions, config, progress)
-    async with ready as (picture, conditions):
-        return await generate(model, upload.request, conditions, config, progress, cache, picture)
+    async with ready as (pictures, conditions):
+        return await generate(model, upload.request, conditions, config, progress, cache, *pictures)
 
 
 async def read(
@@ -69,7 +73,7 @@ async def read(
         As ``translate`` does.
     """
     ready = _decoded(task, model, upload, conditions, config, progress)
-    async with ready as (picture, conditions):
+    async with ready as ([picture], conditions):
         return await _answer(task, model, upload.request, picture, conditions, config, progress)
 
 
@@ -107,6 +111,18 @@ async def _answer(
     return Reply(200, body, headers)
 
 
+@dataclass(frozen=True)
+class _File:
+    """A picture's file of which the header was read, and the graph that the picture is for."""
+
+    task: Task
+    header: UploadedFile
+    channels: int
+    nbytes: int
+    large: bool
+    """Whether it takes long to decode."""
+
+
 @asynccontextmanager
 async def _decoded(
     task: Task,
@@ -115,36 +131,46 @@ async def _decoded(
     conditions: Conditions,
     config: ServiceConfig,
     progress: Progress,
-) -> AsyncIterator[tuple[Picture, Conditions]]:
-    """The picture in the channels that the graph takes, and the conditions that it has to meet.
+) -> AsyncIterator[tuple[list[Picture], Conditions]]:
+    """The picture and its reference, if one was sent, and the conditions that they have to meet.
 
     A large one is not decoded to be refused: the model is asked first, by its header. Whoever names
     what it has (If-None-Match) may need no answer of the model, and is let through.
     """
-    graph = graph_for(task, model.manifest)
-    entry = image_input(graph)
-    large = len(upload.file) > READ_INLINE_BYTES
-    header = await aside(large, UploadedFile, upload.file, config.max_upload_pixels)
-    large = large or header.pixels > DECODED_INLINE_PIXELS or header.has_profile
-    timeout_s, priority = urgency(upload.request, conditions, config)
-    if large and not conditions.known_tags:
-        expected = _expected(graph, model.manifest.size, header, upload.request, config)
-        if expected is not None:
-            require_bounded(expected, config)
-            model.admit(task, expected, progress.left_s(timeout_s), priority)
-    nbytes, left_s = len(upload.file), progress.left_s(timeout_s)
-    async with model.room_for(header.pixels, nbytes, left_s, priority):
-        picture = await aside(large, header.decode, entry.channels)
+    manifest, request = model.manifest, upload.request
+    files = [await _opened(task, manifest, upload.file, "image", config)]
+    if upload.reference is not None:
+        files.append(await _opened("encode", manifest, upload.reference, "reference", config))
+    timeout_s, priority = urgency(request, conditions, config)
+    for each in files:
+        if each.large and not conditions.known_tags:
+            expected = _expected(each, manifest, request, config)
+            if expected is not None:
+                require_bounded(expected, config)
+                model.admit(each.task, expected, progress.left_s(timeout_s), priority)
+    # Together: were there room for one of them, two requests might wait for each other.
+    pixels, nbytes = (sum(each.header.pixels for each in files), sum(each.nbytes for each in files))
+    async with model.room_for(pixels, nbytes, progress.left_s(timeout_s), priority):
+        pictures = [await aside(each.large, each.header.decode, each.channels) for each in files]
         # Room is given back with the reply: what takes it is whole by then, as those who read a
         # stream slowly would keep others out.
-        streamed = not takes_room(header.pixels)
-        yield picture, replace(conditions, streamed=streamed)
+        yield pictures, replace(conditions, streamed=not takes_room(pixels))
+
+
+async def _opened(
+    task: Task, manifest: Manifest, file: bytes, field: str, config: ServiceConfig
+) -> _File:
+    """Read the header of a file that goes to the graph of ``task``."""
+    entry = image_input(graph_for(task, manifest))
+    large = len(file) > READ_INLINE_BYTES
+    header = await aside(large, UploadedFile, file, config.max_upload_pixels, field)
+    large = large or header.pixels > DECODED_INLINE_PIXELS or header.has_profile
+    return _File(task, header, entry.channels, len(file), large)
 
 
 def _expected(
-    graph: Graph,
-    size: Size,
-    header: UploadedFile,
+    file: _File,
+    manifest: Manifest,
     request: TranslateRequest | ReadRequest,
     config: ServiceConfig,
 ) -> Expected | None:
@@ -153,13 +179,16 @@ def _expected(
     To be turned, as its EXIF data may ask, changes the number of neither its rows nor its pixels.
     """
     errors = FieldErrors()
-    fitting = fit_picture(size, header.height, header.width, request.fit, errors)
+    header = file.header
+    fitting = fit_picture(manifest.size, header.height, header.width, request.fit, errors)
     if errors.any:
         return None
     count = request.num_images if isinstance(request, TranslateRequest) else None
     if isinstance(request.label, list):
         count = len(request.label)
-    return Expected(graph, *fitting.outer, min(count or 1, config.max_images))
+    if file.task == "encode":
+        count = 1
+    return Expected(manifest.graph(file.task), *fitting.outer, min(count or 1, config.max_images))
 
 
 def _numbers(kind: str, graph: Graph, answer: Answer) -> Floats:

@@ -183,6 +183,12 @@ class TranslateRequest(PicturesQuery, ImageRequest):
 
     own_scalars = ("strength",)
 
+    reference: Annotated[str, Strict()] | None = Field(
+        None,
+        description="a second picture, sent as `image` is, whose style the pictures get: for "
+        "models whose page lists what a reference tells. It is brought to the model's size as "
+        "`image` is; what else is drawn still differs from seed to seed",
+    )
     strength: Number | None = Field(
         None, description="for models that have it; GET /models/{name} tells the range"
     )

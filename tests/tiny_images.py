@@ -2,7 +2,8 @@
 
 ``translate`` is ``(1 - 2 * strength) * source + grain``, in mosaic tiles if asked for: with the
 strength 0 a picture comes back as it was, with 1 as its negative. ``encode`` is the mean of each
-channel, ``score`` the mean of all. ``generate`` is ``tanh(truncation * z)``.
+channel, ``score`` the mean of all. ``generate`` is ``tanh(truncation * z)``. With a style, which is
+a number for each channel, ``translate`` adds it, and ``encode`` tells it.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ def picture_bundle(
     grain: bool = False,
     tile: int = 1,
     classes: tuple[str, ...] = (),
+    style: bool = False,
 ) -> Bundle:
     """Write ``<folder>/<name>/<version>/``.
 
@@ -64,12 +66,14 @@ def picture_bundle(
         grain: whether ``translate`` adds noise, drawn from the seed.
         tile: side of the mosaic's tiles, in pixels.
         classes: each is a brightness that is added to pictures, if there are any.
+        style: whether ``translate`` draws one and ``encode`` tells it, which then has the
+            brightness of the class added too.
     """
     path = folder / name / str(version)
     path.mkdir(parents=True)
     graphs: dict[str, Graph] = {}
     for task in tasks:
-        graph = _described(task, channels, grain, classes)
+        graph = _described(task, channels, grain, classes, style)
         model = _model(graph, _nodes(task, graph, tile), _constants(channels, tile, classes))
         (path / graph.onnx).write_bytes(model.SerializeToString())
         graphs[task] = graph
@@ -87,7 +91,9 @@ def picture_bundle(
     return write_manifest(path, manifest)
 
 
-def _described(task: Task, channels: Channels, grain: bool, classes: tuple[str, ...]) -> Graph:
+def _described(
+    task: Task, channels: Channels, grain: bool, classes: tuple[str, ...], style: bool
+) -> Graph:
     plane = (channels, "height", "width")
     knob = Scalar(name="strength", low=0, high=1, default=1)
     label = [Label(name="label", classes=classes)] if classes else []
@@ -98,17 +104,21 @@ def _described(task: Task, channels: Channels, grain: bool, classes: tuple[str, 
         z = Latent(name="z", shape=plane)
         inputs = [z, knob.model_copy(update={"name": "truncation"}), *label]
     elif task == "encode":
-        output = VectorOutput(name="vector", shape=(channels,))
+        output = VectorOutput(name="style" if style else "vector", shape=(channels,))
+        inputs += label if style else []
     elif task == "score":
         output = ScoreOutput(name="score")
     else:
-        inputs += [knob, *([Noise(name="grain", shape=plane)] if grain else []), *label]
+        drawn = [Latent(name="style", shape=(channels,))] if style else []
+        inputs += [knob, *drawn, *([Noise(name="grain", shape=plane)] if grain else []), *label]
     return Graph(inputs=tuple(inputs), outputs=(output,), onnx=f"{task}.onnx")
 
 
 def _constants(channels: int, tile: int, classes: tuple[str, ...]) -> dict[str, np.ndarray]:
     return {
         "column": np.array([-1, 1, 1, 1], np.int64),
+        "row": np.array([-1, 1], np.int64),
+        "planes": np.array([-1, channels, 1, 1], np.int64),
         "one": np.array(1, np.float32),
         "two": np.array(2, np.float32),
         "half": np.array(127.5, np.float32),
@@ -122,7 +132,15 @@ def _constants(channels: int, tile: int, classes: tuple[str, ...]) -> dict[str, 
 def _nodes(task: Task, graph: Graph, tile: int) -> list[onnx.NodeProto]:
     node = helper.make_node
     if task == "encode":
-        return [node("ReduceMean", ["source"], ["vector"], axes=[2, 3], keepdims=0)]
+        [told] = [output.name for output in graph.outputs]
+        if graph.label is None:
+            return [node("ReduceMean", ["source"], [told], axes=[2, 3], keepdims=0)]
+        return [
+            node("ReduceMean", ["source"], ["mean"], axes=[2, 3], keepdims=0),
+            node("Gather", ["lights", "label"], ["light"]),
+            node("Reshape", ["light", "row"], ["lit"]),
+            node("Add", ["mean", "lit"], [told]),
+        ]
     if task == "score":
         return [node("ReduceMean", ["source"], ["score"], axes=[1, 2, 3], keepdims=0)]
     if task == "generate":
@@ -140,6 +158,10 @@ def _nodes(task: Task, graph: Graph, tile: int) -> list[onnx.NodeProto]:
         ]
     last = "turned"
     names = {entry.name for entry in graph.inputs}
+    if "style" in names:
+        nodes.append(node("Reshape", ["style", "planes"], ["laid"]))
+        nodes.append(node("Add", [last, "laid"], ["styled"]))
+        last = "styled"
     if "grain" in names:
         nodes.append(node("Add", [last, "grain"], ["grained"]))
         last = "grained"

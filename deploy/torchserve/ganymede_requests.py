@@ -22,7 +22,7 @@ from service.planning import image_input, plan
 from service.replies import Facts
 from service.rows import Rows
 from service.schemas import PicturesQuery, TranslateRequest
-from service.uploads import FORM, parse_upload
+from service.uploads import FORM, REFERENCE, parse_upload
 
 BODY = "body"  # what TorchServe calls a body that is not a form
 _PICTURES = ("image", "file")  # the parts of a form that may be the picture
@@ -99,6 +99,7 @@ def _parsed(
     require_json(media_type)
     if _names_a_picture(body) or "generate" not in manifest.tasks:
         upload = parse_upload(TranslateRequest, media_type, body, ())
+        _refuse_reference(upload.reference is not None)
         return upload.request, upload.file
     return parse_body(body), None
 
@@ -109,9 +110,20 @@ def _parsed_form(row: Mapping[str, Any]) -> tuple[PicturesQuery, bytes]:
         errors = FieldErrors()
         errors.add("image", f"is in {len(files)} parts of the form: send one file, and once")
         raise errors.error()
+    _refuse_reference(REFERENCE in row)
     texts = {name: _bytes(value) for name, value in row.items() if name not in _PICTURES}
     pairs = [(name, text.decode(errors="replace")) for name, text in texts.items()]
     return parse_pairs(TranslateRequest, pairs), files[0]
+
+
+def _refuse_reference(given: bool) -> None:
+    if given:
+        errors = FieldErrors()
+        errors.add(
+            REFERENCE,
+            "leave it out: an archive holds no graph that reads a style; `ganymede serve` does",
+        )
+        raise errors.error()
 
 
 def _facts(request: PicturesQuery, fitted: Plan, manifest: Manifest) -> Facts:

@@ -57,6 +57,7 @@ class UploadedFile:
     Args:
         file: PNG, JPEG, WebP, BMP, TIFF or GIF, by its content, whatever anybody says of it.
         limit_pixels: the most that it may have.
+        field: that it came in, as errors name it.
 
     Raises:
         UnsupportedMedia: it is not such a file.
@@ -64,27 +65,27 @@ class UploadedFile:
         InvalidInput: it is empty, broken, or absurdly narrow.
     """
 
-    def __init__(self, file: bytes, limit_pixels: int) -> None:
-        self._file = file
+    def __init__(self, file: bytes, limit_pixels: int, field: str = "image") -> None:
+        self._file, self._field = file, field
         if not file:
-            raise _wrong("is empty: send the bytes of a picture's file")
+            raise self._wrong("is empty: send the bytes of a picture's file")
         try:
             self._image = Image.open(io.BytesIO(file), formats=READABLE)
             tile = _tile(self._image)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            raise _too_large(f"more than {limit_pixels}", limit_pixels) from None
+            raise self._too_large(f"more than {limit_pixels}", limit_pixels) from None
         except Exception:  # Pillow raises whatever its parsers stumble on
-            raise _unreadable(file) from None
+            raise self._unreadable() from None
         width, height = self._image.size
         self.height, self.width, self.pixels = height, width, height * width  # not turned yet
         if self.pixels > limit_pixels:
-            raise _too_large(f"{height} x {width}", limit_pixels)
+            raise self._too_large(f"{height} x {width}", limit_pixels)
         if tile[0] * tile[1] > limit_pixels:
-            raise _too_large(f"tiles of {tile[0]} x {tile[1]}", limit_pixels)
+            raise self._too_large(f"tiles of {tile[0]} x {tile[1]}", limit_pixels)
         if self.pixels < 1:
-            raise _wrong(f"has no pixels ({height} x {width}): send another picture")
+            raise self._wrong(f"has no pixels ({height} x {width}): send another picture")
         if max(height, width) > MAX_ASPECT * min(height, width):
-            raise _wrong(
+            raise self._wrong(
                 f"is {height} x {width} pixels (height x width): the longer side may be at most "
                 f"{MAX_ASPECT} times the shorter; cut it"
             )
@@ -106,14 +107,47 @@ class UploadedFile:
         """
         try:
             self._image.load()
+            self._require_readable_samples()
             pixels = _upright(self._image, channels)
         except ServiceError:
             raise
         except Exception:  # as above
-            raise _broken() from None
+            raise self._broken() from None
         finally:
             self._image.close()
         return Picture(pixels, hashlib.sha256(self._file).hexdigest())
+
+    def _require_readable_samples(self) -> None:
+        mode = self._image.mode
+        if not mode.startswith("I;16") and mode not in _READABLE_MODES:
+            raise UnsupportedMedia(
+                f"{self._field}: its samples are {mode!r} (Pillow's name), which are not read "
+                "here: save it as grey or RGB with 8 or 16 bits"
+            )
+
+    def _unreadable(self) -> ServiceError:
+        if _SIGNATURES.match(self._file):
+            return self._broken()
+        kinds = ", ".join(READABLE)
+        return UnsupportedMedia(
+            f"{self._field}: this is no picture of a kind that is read here: send one of {kinds}",
+            supported=[Image.MIME[kind] for kind in READABLE],
+        )
+
+    def _too_large(self, found: str, limit_pixels: int) -> TooLarge:
+        return TooLarge(
+            f"{self._field}: it has {found} pixels, and the limit is {limit_pixels}: send a "
+            "smaller one",
+            limit_pixels=limit_pixels,
+        )
+
+    def _broken(self) -> InvalidInput:
+        return self._wrong("is broken or cut off: send the whole file again")
+
+    def _wrong(self, detail: str) -> InvalidInput:
+        errors = FieldErrors()
+        errors.add(self._field, detail)
+        return errors.error()
 
 
 def _tile(picture: Image.Image) -> tuple[int, int]:
@@ -152,11 +186,6 @@ def _plain_mode(picture: Image.Image) -> str:
     """The mode of ``_plain`` of a picture."""
     if picture.mode.startswith("I;16"):
         return "L"
-    if picture.mode not in _READABLE_MODES:
-        raise UnsupportedMedia(
-            f"image: its samples are {picture.mode!r} (Pillow's name), which are not read here: "
-            "save it as grey or RGB with 8 or 16 bits"
-        )
     if picture.has_transparency_data:
         return "LA" if picture.mode == "LA" else "RGBA"
     return picture.mode if picture.mode in ("L", "CMYK") else "L" if picture.mode == "1" else "RGB"
@@ -177,30 +206,3 @@ def _in_channels(picture: Image.Image, channels: int) -> Image.Image:
         picture = picture if channels == 4 else on_white(picture)
     mode = MODES[channels]
     return picture if picture.mode == mode else picture.convert(mode)
-
-
-def _unreadable(file: bytes) -> ServiceError:
-    if _SIGNATURES.match(file):
-        return _broken()
-    kinds = ", ".join(READABLE)
-    return UnsupportedMedia(
-        f"image: this is no picture of a kind that is read here: send one of {kinds}",
-        supported=[Image.MIME[kind] for kind in READABLE],
-    )
-
-
-def _too_large(found: str, limit_pixels: int) -> TooLarge:
-    return TooLarge(
-        f"image: it has {found} pixels, and the limit is {limit_pixels}: send a smaller one",
-        limit_pixels=limit_pixels,
-    )
-
-
-def _broken() -> InvalidInput:
-    return _wrong("is broken or cut off: send the whole file again")
-
-
-def _wrong(detail: str) -> InvalidInput:
-    errors = FieldErrors()
-    errors.add("image", detail)
-    return errors.error()

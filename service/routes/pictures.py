@@ -87,7 +87,8 @@ async def translate_image(request: Request) -> Reply:
     The picture comes as a form (``image`` is the file, the other fields beside it), as the body
     itself (``Content-Type: image/png`` or the like, the fields in the query), or in JSON as base64.
     What it is is read from its content. Transparency is laid on white, unless the model takes four
-    channels; of an animation the first frame counts.
+    channels; of an animation the first frame counts. A second picture, ``reference``, gives its
+    style to the pictures, where the model's page lists what a reference tells.
     """
     upload = await _upload(request, TranslateRequest)
     form = negotiate(header(request.scope, b"accept"), upload.request.format)

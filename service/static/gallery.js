@@ -58,11 +58,12 @@ function linkDownload(link, reply, url, seed) {
 
 const quoted = (text) => `'${String(text).replaceAll("'", "'\\''")}'`;
 
-/** Show how a program asks for the same. */
-export function showProgram(task, asked) {
+/** Show how a program asks for the same, with a reference or without. */
+export function showProgram(task, asked, refers) {
   const key = hasKey() ? ['-H "Authorization: Bearer $GANYMEDE_KEY"'] : [];
+  const files = ["-F image=@picture.png", ...(refers ? ["-F reference=@reference.png"] : [])];
   const fields = task === "translate"
-    ? ["-F image=@picture.png", ...Object.entries(asked).map(([name, value]) => `-F ${quoted(`${name}=${value}`)}`)]
+    ? [...files, ...Object.entries(asked).map(([name, value]) => `-F ${quoted(`${name}=${value}`)}`)]
     : ["-H 'Content-Type: application/json'", `-d ${quoted(JSON.stringify(asked))}`];
   const parts = [new URL(task, document.baseURI), ...key, "-H 'Accept: image/png'", ...fields, "-o pictures.png"];
   find("#program pre").textContent = `curl ${parts.join(" \\\n  ")}`;

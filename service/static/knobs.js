@@ -2,7 +2,7 @@
 
 const find = (selector, within = document) => within.querySelector(selector);
 const form = find("#form");
-const ANY = ""; // of the labels: drawn from each picture's seed
+const ANY = 0; // where the label is drawn from each picture's seed: the first that may be chosen
 const DRAWN = new Set(["latent", "noise", "label"]);
 const FITS = {
   fixed: [["crop", "cut around the centre"], ["pad", "whole, framed"], ["stretch", "stretched"]],
@@ -11,14 +11,22 @@ const FITS = {
 
 const ofRole = (inputs, role) => inputs.filter((input) => input.role === role);
 
-/** Whether the seed matters: else every picture of a reply is the same. */
-export const isDrawn = (inputs) => inputs.some((input) => DRAWN.has(input.role));
+/**
+ * Show the seed, and how many pictures, where something is drawn: else all would be the same.
+ * `told` names what does not come from the seed though its role does; a class may be chosen.
+ */
+export function showDrawn(inputs, told) {
+  const chosen = form.elements.label.selectedIndex !== ANY;
+  const isDrawn = (input) => DRAWN.has(input.role) && !told.includes(input.name)
+    && !(input.role === "label" && chosen);
+  find("#seed-field").hidden = find("#images-field").hidden = !inputs.some(isDrawn);
+}
 
 /** Show what a graph takes; `size` is that of its pictures, `starts` whether it starts from one. */
 export function showKnobs(inputs, size, starts) {
   const [label] = ofRole(inputs, "label");
-  const options = (label?.classes ?? []).map((name, index) => new Option(name, index));
-  form.elements.label.replaceChildren(new Option("any", ANY), ...options);
+  const options = (label?.classes ?? []).map((name) => new Option(name, name));
+  form.elements.label.replaceChildren(new Option("any"), ...options);
   find("#label-field").hidden = !label;
 
   const wantsText = ofRole(inputs, "text").length > 0;
@@ -29,7 +37,6 @@ export function showKnobs(inputs, size, starts) {
   const fits = starts ? FITS[size.kind] : [];
   form.elements.fit.replaceChildren(...fits.map(([fit, says]) => new Option(`${fit}: ${says}`, fit)));
 
-  find("#seed-field").hidden = find("#images-field").hidden = !isDrawn(inputs);
   find("#scalars").replaceChildren(...ofRole(inputs, "scalar").map(scalarField));
 }
 
@@ -54,7 +61,7 @@ export function givenWish() {
   const { seed, num_images: count, label, text, fit } = form.elements;
   const wish = { num_images: find("#images-field").hidden ? 1 : Number(count.value) };
   if (seed.value.trim()) wish.seed = Number(seed.value);
-  if (label.value !== ANY) wish.label = Number(label.value);
+  if (label.selectedIndex !== ANY) wish.label = label.value;
   if (text.required) wish.text = text.value;
   if (fit.value) wish.fit = fit.value;
   for (const range of form.querySelectorAll("input[type=range]")) {

@@ -2,7 +2,8 @@
 
 import { fetchJson, fetchWithKey, hasKey, keepKey, latestOnly } from "./api.js";
 import { showProblem, showProgram, showReply } from "./gallery.js";
-import { givenWish, isDrawn, showKnobs } from "./knobs.js";
+import { givenWish, showDrawn, showKnobs } from "./knobs.js";
+import { Reference } from "./reference.js";
 import { Sketch, areaFor } from "./sketch.js";
 
 const find = (selector, within = document) => within.querySelector(selector);
@@ -12,6 +13,7 @@ const STROKES_MS = 60; // what is drawn within this is asked for together
 const counts = { generate: 8, translate: 4 }; // of pictures, until somebody says otherwise
 let models = [];
 let keptSeed = null; // while somebody draws: other strokes, not another style
+let inputs = []; // of the graph that is asked
 
 const chosenModel = () => models.find((model) => model.name === form.elements.model?.value);
 const chosenTask = () => form.elements.task.value;
@@ -68,14 +70,21 @@ async function showModel() {
   const task = chosenTask();
   const { manifest } = await fetchJson(`models/${encodeURIComponent(model.name)}`);
   if (model !== chosenModel() || task !== chosenTask()) return; // chosen anew meanwhile
-  const { inputs } = manifest.graphs[manifest.tasks[task]];
+  ({ inputs } = manifest.graphs[manifest.tasks[task]]);
   showKnobs(inputs, manifest.size, task === "translate");
+  reference.isTaken = task === "translate" && model.reference.length > 0;
+  showChances();
   showTexts(model.texts ?? []);
-  form.elements.num_images.value = isDrawn(inputs) ? counts[task] : 1;
+  form.elements.num_images.value = counts[task];
   find(".go").textContent = task === "translate" ? "Translate" : "Generate";
   find("#work").classList.toggle("beside", task === "translate");
   find("#source").hidden = task !== "translate";
   sketch.area = areaFor(manifest.size);
+}
+
+/** Show what can be said of chance: a reference tells what the seed would. */
+function showChances() {
+  showDrawn(inputs, reference.file ? chosenModel().reference : []);
 }
 
 /** Offer what a model that reads texts is known to understand, and begin with one of them. */
@@ -102,6 +111,7 @@ async function generate(asked) {
 async function translate(asked) {
   const body = new FormData();
   body.set("image", await sketch.picture(), "picture");
+  if (reference.file) body.set("reference", reference.file, "reference");
   for (const [name, value] of Object.entries(asked)) body.set(name, value);
   return fetchJson("translate", { method: "POST", headers: { Accept: "application/json" }, body });
 }
@@ -121,7 +131,7 @@ const ask = latestOnly(async () => {
     if (task === "translate") keptSeed = reply.seed;
     showProblem(null);
     await showReply(reply, task);
-    showProgram(task, { ...asked, seed: reply.seed });
+    showProgram(task, { ...asked, seed: reply.seed }, reference.file !== null);
   } catch (problem) {
     showProblem(problem);
   } finally {
@@ -154,30 +164,45 @@ const erases = () => eraser.getAttribute("aria-pressed") === "true";
 const pen = () => ({ colour: erases() ? null : find("#colour").value, width: Number(find("#width").value) });
 const sketch = new Sketch(find("#paper canvas"), find("#cross"), pen, askSoon);
 
-function bring(files) {
+const reference = new Reference(find("#reference"), () => {
+  showChances();
+  if (!sketch.isEmpty) askSoon();
+});
+
+function bring(files, to = sketch) {
   const [file] = files;
-  if (file && chosenTask() === "translate") sketch.bring(file).catch(showProblem);
+  if (file && chosenTask() === "translate") to.bring(file).catch(showProblem);
+}
+
+/** What a file that is dragged there is for. */
+function isForReference(event) {
+  return event.target.closest?.("#reference") != null;
 }
 
 eraser.addEventListener("click", () => { eraser.setAttribute("aria-pressed", String(!erases())); });
 find("#undo").addEventListener("click", () => sketch.undo());
 find("#clear").addEventListener("click", () => sketch.clear());
-find("#file").addEventListener("change", (event) => {
-  bring(event.target.files);
-  event.target.value = ""; // so that the same file can be chosen again
-});
+for (const [input, to] of [["#file", sketch], ["#reference input", reference]]) {
+  find(input).addEventListener("change", (event) => {
+    bring(event.target.files, to);
+    event.target.value = ""; // so that the same file can be chosen again
+  });
+}
 document.addEventListener("paste", (event) => bring(event.clipboardData.files));
 document.addEventListener("dragover", (event) => {
   event.preventDefault(); // a picture that misses must not replace the page
-  find("#paper").classList.add("over");
+  showTarget(isForReference(event) ? "reference" : "paper");
 });
 for (const end of ["dragleave", "drop"]) {
-  document.addEventListener(end, () => find("#paper").classList.remove("over"));
+  document.addEventListener(end, () => showTarget(null));
 }
 document.addEventListener("drop", (event) => {
   event.preventDefault();
-  bring(event.dataTransfer.files);
+  bring(event.dataTransfer.files, isForReference(event) ? reference : sketch);
 });
+function showTarget(id) {
+  for (const target of ["paper", "reference"]) find(`#${target}`).classList.toggle("over", target === id);
+}
 
 find("#key-form").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -189,6 +214,8 @@ form.addEventListener("submit", (event) => { event.preventDefault(); askAnew(); 
 form.addEventListener("change", (event) => {
   if (["model", "task"].includes(event.target.name)) {
     showModel().then(() => { if (chosenTask() === "translate") ask(); }, showProblem);
+  } else if (event.target.name === "label") {
+    showChances();
   } else if (event.target.name === "num_images") {
     counts[chosenTask()] = Number(event.target.value);
   }

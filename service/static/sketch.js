@@ -1,5 +1,7 @@
 // The picture that a translation starts from: drawn by mouse, finger, pen or keys, or brought.
 
+import { readPicture } from "./pictures.js";
+
 const GROUND = "#ffffff";
 const SIDE = 384; // of an empty drawing area, in its own pixels: a stroke is smooth on it
 const LONGEST = 768; // of a picture that is brought, on the drawing area
@@ -76,15 +78,7 @@ export class Sketch {
   }
 
   async bring(file) {
-    let bitmap;
-    try {
-      bitmap = await createImageBitmap(file);
-    } catch {
-      throw {
-        title: "Not a picture",
-        detail: `this browser cannot read ${file.name || "it"}: choose a PNG, JPEG, WebP or GIF`,
-      };
-    }
+    const bitmap = await readPicture(file);
     this.#remember();
     const scale = Math.min(1, LONGEST / Math.max(bitmap.width, bitmap.height));
     const side = (length) => Math.max(1, Math.round(scale * length));

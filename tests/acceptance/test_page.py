@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.manifest import FixedSize, FreeSize
+from export.manifest import FixedSize, FreeSize, Task
 from tests.acceptance.browser import NEEDS_CHROMIUM, Page, chromium
 from tests.service.processes import running
 from tests.tiny_images import picture_bundle
@@ -45,12 +45,21 @@ window.fetch = async (...wish) => {
 DROP = """(async () => {
   const reply = await fetch('static/icon.svg'), canvas = document.createElement('canvas');
   [canvas.width, canvas.height] = [40, 24];
+  canvas.getContext('2d').fillRect(0, 0, 40, 24);
   const blob = await new Promise((resolve) => canvas.toBlob(resolve));
   const dataTransfer = new DataTransfer();
   dataTransfer.items.add(new File([blob], 'dropped.png', {type: 'image/png'}));
   const event = new DragEvent('drop', {dataTransfer, bubbles: true, cancelable: true});
-  document.querySelector('#paper').dispatchEvent(event);
+  document.querySelector('%s').dispatchEvent(event);
   return event.defaultPrevented;
+})()"""
+
+CLASSES = "[...document.querySelectorAll('[name=label] option')].map((each) => each.text)"
+LABELS = "[...document.querySelectorAll('figcaption .class')].map((each) => each.textContent)"
+CHOOSE = """(() => {
+  const select = document.querySelector('[name=label]');
+  select.selectedIndex = %d;
+  for (const kind of ['input', 'change']) select.dispatchEvent(new Event(kind, {bubbles: true}));
 })()"""
 
 
@@ -63,6 +72,10 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, str]]:
     picture_bundle(models, name="grainy", size=fixed, grain=True, tasks=("generate", "translate"))
     picture_bundle(models, name="negative", size=fixed)
     picture_bundle(models, name="free", size=free)
+    tasks: tuple[Task, ...] = ("translate", "encode")
+    picture_bundle(
+        models, name="styled", size=fixed, tasks=tasks, style=True, classes=("dark", "light")
+    )
     service = running(folder / "log", "--models", models, default_model="grainy")
     with service as (_, url), chromium(folder) as page:
         yield page, url
@@ -180,9 +193,41 @@ def test_a_picture_is_chosen_and_sent_as_it_is(page: Page, tmp_path: Path) -> No
 
 def test_a_picture_is_dropped(page: Page) -> None:
     start_from_a_picture(page, "free")
-    assert page.ask(DROP) is True
+    assert page.ask(DROP % "#paper") is True
     page.until("document.querySelectorAll('#gallery figure').length === 1")
     assert answer(page).shape == (24, 40)
+
+
+def test_a_reference_is_dropped_and_taken_away(page: Page, tmp_path: Path) -> None:
+    start_from_a_picture(page)
+    hidden = "document.querySelector('%s').hidden"
+    assert page.ask(hidden % "#reference") is True  # the model reads no style
+    page.draw(CANVAS, [(0.2, 0.2), (0.8, 0.8)])
+    settled(page)
+    start_from_a_picture(page, "styled")
+    page.until("!" + hidden % "#reference")
+    assert page.ask(CLASSES) == ["any", "dark", "light"]
+    page.ask(CHOOSE % 1)
+    page.until("document.querySelectorAll('#gallery figure').length === 4")
+    settled(page)
+    assert page.ask(LABELS) == ["dark"] * 4
+    assert page.ask(DROP % "#reference p") is True
+    page.until("!" + hidden % "#reference canvas")
+    settled(page)
+    assert page.ask(hidden % "#images-field") is True  # nothing is drawn any more
+    page.until("document.querySelectorAll('#gallery figure').length === 1")
+    assert 100 < answer(page).max() < 130  # white strokes, and the style of what is black
+    program = page.ask("document.querySelector('#program').textContent")
+    assert "-F reference=@reference.png" in program
+    assert "-F 'label=dark'" in program
+    (tmp_path / "none.png").write_text("no picture")
+    page.choose("#reference input", tmp_path / "none.png")
+    page.until("!document.querySelector('#problem').hidden")
+    page.click("#reference button")
+    settled(page)
+    assert page.ask(hidden % "#images-field") is False
+    page.until("document.querySelectorAll('#gallery figure').length === 4")
+    assert "reference" not in page.ask("document.querySelector('#program').textContent")
 
 
 def test_what_is_no_picture_is_refused_here(page: Page, tmp_path: Path) -> None:

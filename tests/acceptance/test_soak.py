@@ -15,7 +15,8 @@ from tests.service.processes import ROOT
 pytestmark = pytest.mark.acceptance
 
 PATIENCE_S = 200
-KINDS = ("generate 200", "translate 200", "encode 200", "score 200", "V2 infer 200",
+KINDS = ("generate 200", "text 200", "translate 200", "reference 200", "encode 200", "score 200",
+         "V2 infer 200",
          "plain URL 200", "known tag 304", "malformed 422", "too large 413")  # fmt: skip
 
 

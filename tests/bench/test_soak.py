@@ -10,10 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bench.soak_bodies import sources
 from bench.soak_checks import checks
 from bench.soak_clients import judge
 from bench.soak_ledger import Ledger, Serving
-from bench.soak_models import STARTER, make_models
+from bench.soak_models import PICTURES, READER, STARTER, make_models
 from bench.soak_reference import Asked, Reference
 from bench.soak_trouble import worker_pids
 from bench.soak_watch import Counters, Log, Memory, regress
@@ -21,6 +22,7 @@ from bench.soak_wishes import Mix, Wish
 from service.negotiation import Form
 
 MOMENT = (0, False)
+SMALL, *_, LARGE = sources()
 
 
 def test_the_line_through_samples_and_its_error() -> None:
@@ -66,6 +68,42 @@ def test_only_the_right_pictures_are_right(reference: Reference, container: str)
     other.headers["ETag"] = "another"
     assert "tag" in str(judge(wish, other, reference, serving, MOMENT))
     assert "status 500" in str(judge(wish, httpx.Response(500), reference, serving, MOMENT))
+
+
+PLAIN = Asked(PICTURES, "translate", {}, Form("json", "png"), source=SMALL)
+
+
+@pytest.mark.parametrize(
+    ("asked", "other"),
+    [
+        (replace(PLAIN, reference=SMALL), replace(PLAIN, reference=LARGE)),
+        (replace(PLAIN, reference=SMALL), PLAIN),
+        (replace(PLAIN, fields={"label": "dark"}), replace(PLAIN, fields={"label": "light"})),
+    ],
+)
+def test_styles_and_classes_are_judged(reference: Reference, asked: Asked, other: Asked) -> None:
+    serving = Serving(1, frozenset({1}))
+    wish = Wish("translate", "/translate", asked=asked, seed=7, reply="pictures")
+    good, wrong = right(reference, wish), right(reference, replace(wish, asked=other))
+    assert judge(wish, good, reference, serving, MOMENT) is None
+    assert "tag" in str(judge(wish, wrong, reference, serving, MOMENT))
+    wrong.headers["ETag"] = good.headers["ETag"]
+    assert "other pictures" in str(judge(wish, wrong, reference, serving, MOMENT))
+
+
+def test_texts_are_judged(reference: Reference) -> None:
+    first, second = (
+        reference.answer(Asked(READER, "generate", {"text": text}), 1, 7)
+        for text in ("red heart", "black cat")
+    )
+    assert first.etag != second.etag
+    assert first.rendered.body != second.rendered.body
+
+
+def test_the_mix_has_everything(reference: Reference) -> None:
+    mix = Mix(random.Random(1), reference)
+    kinds = {mix.draw().kind for _ in range(300)}
+    assert {"generate", "text", "translate", "reference", "encode", "score", "V2 infer"} <= kinds
 
 
 def test_the_same_chance_asks_for_the_same(reference: Reference) -> None:

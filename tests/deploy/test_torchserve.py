@@ -238,6 +238,16 @@ def test_form_that_is_no_request_is_refused(row: Row, invert: Worker) -> None:
     assert json.loads(reply)["status"] == 422
 
 
+def test_reference_is_refused(invert: Worker) -> None:
+    replies = invert.parts(
+        ({"body": json.dumps({"image": TEXT, "reference": TEXT}).encode()}, "application/json"),
+        ({"image": png(), "reference": png()}, ""),
+    )
+    for reply in map(json.loads, replies):
+        assert reply["status"] == 422
+        assert "reference: leave it out: an archive holds no graph" in reply["detail"]
+
+
 def test_picture_is_not_taken_by_a_model_that_generates(animals: Worker) -> None:
     (reply,) = animals.parts(({"image": png()}, ""))
     assert "does not translate" in json.loads(reply)["detail"]

@@ -59,7 +59,9 @@ class Asked:
         self.said: list[tuple[float, str]] = []
         monkeypatch.setattr(Model, "infer", self.infer)
 
-    async def infer(self, task: str, rows: object, *, timeout_s: float, priority: str) -> None:
+    async def infer(
+        self, task: str, rows: object, *, timeout_s: float, priority: str, ready: object
+    ) -> None:
         self.said.append((timeout_s, priority))
         raise QueueFull("later", retry_after_s=1)
 

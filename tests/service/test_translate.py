@@ -228,6 +228,34 @@ async def test_labels_may_differ_where_nothing_else_does(client: httpx.AsyncClie
     assert {image["label"] for image in reply.json()["images"]} == {"dark", "light"}
 
 
+@pytest.mark.parametrize(
+    ("label", "name"), [("light", "light"), ("LIGHT", "light"), (0, "dark"), ("1", "light")]
+)
+async def test_a_class_is_chosen_by_name_or_index_in_each_way_to_send(
+    client: httpx.AsyncClient, label: str | int, name: str
+) -> None:
+    fields: dict[str, Any] = {"model": "lights", "label": label}
+    headers = {"Content-Type": "image/png"}
+    png = file(noise())
+    replies = [
+        await send(client, png, **fields),
+        await client.post("/translate", files={"image": png}, data=fields),
+        await client.post("/translate", content=png, params=fields, headers=headers),
+    ]
+    assert [reply.status_code for reply in replies] == [200] * 3
+    assert {image["label"] for reply in replies for image in reply.json()["images"]} == {name}
+    assert len({reply.headers["etag"] for reply in replies}) == 1
+
+
+async def test_a_class_for_each_picture_comes_as_several_fields(client: httpx.AsyncClient) -> None:
+    several: dict[str, Any] = {"model": "lights", "label": ["light", "0"]}
+    reply = await client.post("/translate", files={"image": file(noise())}, data=several)
+    assert [image["label"] for image in reply.json()["images"]] == ["light", "dark"]
+    assert "did you mean 'light'" in await refused(
+        client, file(noise()), model="lights", label="lihgt"
+    )
+
+
 async def test_what_is_not_drawn_may_be_cached_without_a_seed(client: httpx.AsyncClient) -> None:
     body = {"image": b64encode(file(noise(8, 9))).decode()}
     first = await client.post("/translate", json=body)
