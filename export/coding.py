@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from export.dimension import resolve_shape
 from export.manifest import Graph, Image, Latent, Manifest, Quality, VectorOutput
-from export.reality import Labelled, Reality, balanced, spread
+from export.reality import Labelled, Reality, matched, spread
 from export.rows import Run, chosen_rows
 from training.data.dataset import Images
 from training.data.progress import Progress, silent
@@ -131,7 +131,7 @@ def separation(
         return answers(graph, score, part.images, name)
 
     usual = scores(reality.test)
-    known = balanced(reality.learnt, len(reality.test))
+    known = matched(reality.learnt, reality.test)
     if reality.held_out:
         seen = scores(known)
         yield Quality(
