@@ -73,8 +73,10 @@ CONVOLUTIONS = {
 CASES: dict[str, Case] = {
     "relativistic, R1 and R2": Case("healthy", 16, SETTLES),
     "non-saturating, R1": Case("healthy", 16, game(CALM, CALM, r1=1.0)),
-    "hinge, R1": Case("healthy", 24, game(CALM, CALM, objective="hinge", r1=1.0)),
-    "least squares, R1": Case("healthy", 24, game(CALM, CALM, objective="least_squares", r1=1.0)),
+    "hinge, R1": Case("healthy", 24, game(CALM, CALM, hidden=128, objective="hinge", r1=1.0)),
+    "least squares, R1": Case(
+        "healthy", 24, game(CALM, CALM, hidden=128, objective="least_squares", r1=1.0)
+    ),
     "convolutions, spectral norm": Case("healthy", 12, CONVOLUTIONS),
     "stopped at a tenth": Case("undertrained", 16, SETTLES, share=0.1),
     "convolutions, 1,200 pictures": Case("undertrained", 1.2, CONVOLUTIONS),
