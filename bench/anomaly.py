@@ -21,7 +21,6 @@ import typer
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from rich.table import Table
-from sklearn.decomposition import PCA
 
 from bench.anomaly_trials import PROTOCOLS, Protocol, Trial
 from bench.command import BenchError, console, run
@@ -31,6 +30,7 @@ from training.config import RunConfig, load_preset
 from training.data.batches import Batches, to_batch
 from training.data.dataset import Dataset
 from training.losses import ENERGIES
+from training.metrics.principal import principal_axes, remade, rows_of
 from training.precision import flushed_denormals
 from training.recipe import Shape
 from training.recipes import SYSTEMS
@@ -75,16 +75,11 @@ def energies(recipe: EBGAN, pictures: Dataset) -> Scores:
     return np.concatenate(found).astype(np.float64)
 
 
-def flat(images: Dataset) -> NDArray[np.float64]:
-    """The pictures as rows in [-1, 1]."""
-    return images.images.reshape(len(images), -1) / 127.5 - 1
-
-
 def residuals(normal: Dataset, pictures: Dataset, numbers: int, energy: Energy) -> Scores:
     """The distance of each picture from what PCA of the normal ones makes of it again."""
-    axes, asked = PCA(numbers, svd_solver="full").fit(flat(normal)), flat(pictures)
-    made = axes.inverse_transform(axes.transform(asked))
-    return energy(torch.from_numpy(asked), torch.from_numpy(made)).numpy().astype(np.float64)
+    axes, images = principal_axes(normal.images, numbers), pictures.images
+    asked, made = (torch.from_numpy(2 * r - 1) for r in (rows_of(images), remade(axes, images)))
+    return energy(asked, made).numpy().astype(np.float64)
 
 
 def measure(

@@ -26,6 +26,7 @@ from export.coders import Blocks
 from training.data import load
 from training.data.photograph_blocks import photographs
 from training.metrics.judge import to_tensor
+from training.metrics.principal import principal_axes, rows_of, squared_errors
 from training.metrics.reconstruction import largest_angle_degrees, psnr_db
 from training.recipe import Batch
 from training.recipes.autoencoder import Autoencoder, Coder
@@ -42,24 +43,23 @@ Grey = NDArray[np.uint8]
 def reconstruction(loaded: LoadedRun) -> Iterator[Row]:
     """The squared error on held-out pictures, and that of PCA with as many numbers."""
     seen, unseen = (
-        to_tensor(load(loaded.config.data.source, split=split, size=loaded.dataset["size"]).images)
+        load(loaded.config.data.source, split=split, size=loaded.dataset["size"]).images
         for split in ("train", "test")
     )
     coder = cast(Any, loaded.recipe.generator)
-    analysis = PCA(coder.latent, random_state=0).fit(seen.flatten(1).numpy())
-    for name, pictures in (("training", seen), ("held-out", unseen)):
-        pixels = pictures.flatten(1).numpy()
-        found = through(coder, pictures).flatten(1).numpy()
-        optimum = analysis.inverse_transform(analysis.transform(pixels))
-        made = (each.clip(-1, 1) for each in (found, optimum))
-        errors = [float(np.square(each - pixels).mean()) / 4 for each in made]
-        row = {"pictures": name, "count": len(pixels), "mse": errors[0], "pca_mse": errors[1]}
-        yield row | {"times_pca": errors[0] / errors[1]}
+    axes = principal_axes(seen, coder.latent)
+    for name, images in (("training", seen), ("held-out", unseen)):
+        pictures = to_tensor(images)
+        difference = through(coder, pictures).clip(-1, 1) - pictures
+        ours = float(difference.square().mean()) / 4
+        theirs = float(squared_errors(axes, images, clipped=True).mean())
+        row = {"pictures": name, "count": len(images), "mse": ours, "pca_mse": theirs}
+        yield row | {"times_pca": ours / theirs}
     recipe = loaded.recipe
     if isinstance(recipe, Autoencoder) and recipe.config.activation == "linear":
         last = next(m for m in coder.decoder if isinstance(m, nn.Linear))
         spanned = last.weight.detach().numpy().T
-        yield {"largest_angle_degrees": largest_angle_degrees(spanned, analysis.components_)}
+        yield {"largest_angle_degrees": largest_angle_degrees(spanned, axes.components_)}
 
 
 @torch.no_grad()
@@ -77,13 +77,12 @@ def compression(loaded: LoadedRun) -> Iterator[Row]:
 
     Its left three quarters were learnt from; ``held_out`` is the PSNR of the rest alone.
     """
-    seen = to_tensor(load(loaded.config.data.source).images).flatten(1).numpy()
     coder = cast(Coder, loaded.recipe.generator)
-    analysis = PCA(coder.latent, random_state=0).fit(seen)
+    axes = principal_axes(load(loaded.config.data.source).images, coder.latent)
     side = loaded.dataset["size"]
     for name, whole in zip(loaded.dataset["classes"], photographs(), strict=True):
         picture = whole[: len(whole) // side * side]
-        ours, theirs = by_coder(coder, side, picture), by_components(analysis, seen, side, picture)
+        ours, theirs = by_coder(coder, side, picture), by_components(axes, side, picture)
         nbytes = picture.size // side**2 * coder.latent
         quality, jpeg = jpeg_within(picture, nbytes)
         for method, found in (("ours", ours), ("PCA", theirs), (f"JPEG {quality}", jpeg)):
@@ -103,16 +102,16 @@ def by_coder(coder: Coder, side: int, picture: Grey) -> Grey:
     return levels(found[0, 0].numpy())
 
 
-def by_components(analysis: PCA, seen: NDArray[np.float32], side: int, picture: Grey) -> Grey:
-    """The same with principal components."""
+def by_components(axes: PCA, side: int, picture: Grey) -> Grey:
+    """The same with principal components of blocks."""
     height, width = picture.shape
     cut = picture.reshape(height // side, side, width // side, side).transpose(0, 2, 1, 3)
-    codes = analysis.transform(cut.reshape(-1, side * side) / 127.5 - 1)
+    codes = axes.transform(rows_of(cut.reshape(-1, side, side, 1)))
     low, high = codes.min(0), codes.max(0)
     step = (high - low) / (LEVELS - 1)
-    found = analysis.inverse_transform(np.round((codes - low) / step) * step + low)
+    found = axes.inverse_transform(np.round((codes - low) / step) * step + low)
     laid = found.reshape(height // side, width // side, side, side).transpose(0, 2, 1, 3)
-    return levels(laid.reshape(height, width))
+    return levels(2 * laid.reshape(height, width) - 1)
 
 
 def levels(pixels: NDArray[np.floating]) -> Grey:

@@ -43,12 +43,14 @@ class Case:
         kimg: how long it trains.
         recipe: its settings, over those of a small pair.
         pictures: the first so many digits are the data; 0: all.
+        share: of the schedule after which it is stopped.
     """
 
     expected: Name
     kimg: float
     recipe: Settings
     pictures: int = 0
+    share: float = 1.0
 
 
 def game(g: Settings, d: Settings, **others: Any) -> Settings:  # noqa: ANN401 - of the recipe
@@ -58,25 +60,26 @@ def game(g: Settings, d: Settings, **others: Any) -> Settings:  # noqa: ANN401 -
 
 
 CALM = adam(2e-3, 0.0, 0.5)
+SETTLES = game(CALM, CALM, objective="relativistic", r1=1.0, r2=1.0)
+CONVOLUTIONS = {
+    "system": "dcgan",
+    "latent": 16,
+    "base_channels": 8,
+    "d_base_channels": 8,
+    "g_optimizer": adam(1e-3, 0.0, 0.5),
+    "d_optimizer": adam(1e-3, 0.0, 0.5),
+}
 
 CASES: dict[str, Case] = {
-    "relativistic, R1 and R2": Case(
-        "healthy", 16, game(CALM, CALM, objective="relativistic", r1=1.0, r2=1.0)
-    ),
+    "relativistic, R1 and R2": Case("healthy", 16, SETTLES),
     "non-saturating, R1": Case("healthy", 16, game(CALM, CALM, r1=1.0)),
-    "hinge, R1": Case("healthy", 24, game(CALM, CALM, objective="hinge", r1=1.0)),
-    "convolutions, spectral norm": Case(
-        "healthy",
-        12,
-        {
-            "system": "dcgan",
-            "latent": 16,
-            "base_channels": 8,
-            "d_base_channels": 8,
-            "g_optimizer": adam(1e-3, 0.0, 0.5),
-            "d_optimizer": adam(1e-3, 0.0, 0.5),
-        },
+    "hinge, R1": Case("healthy", 24, game(CALM, CALM, hidden=128, objective="hinge", r1=1.0)),
+    "least squares, R1": Case(
+        "healthy", 24, game(CALM, CALM, hidden=128, objective="least_squares", r1=1.0)
     ),
+    "convolutions, spectral norm": Case("healthy", 12, CONVOLUTIONS),
+    "stopped at a tenth": Case("undertrained", 16, SETTLES, share=0.1),
+    "convolutions, 1,200 pictures": Case("undertrained", 1.2, CONVOLUTIONS),
     "D learns nearly nothing": Case("mode collapse", 12, game(adam(5e-3), adam(1e-4))),
     "one latent number, R1": Case("mode collapse", 16, game(CALM, CALM, latent=1, r1=1.0)),
     "minimax, 5 steps of D": Case(
@@ -132,12 +135,14 @@ def config(case: Case, source: Path, seed: int) -> RunConfig:
 
 
 def run(case: Case, folder: Path, seed: int) -> Path:
-    """Train it to its end, good or bad; the run folder."""
+    """Train it to its end, good or bad, or to where it is stopped; the run folder."""
     folder.mkdir(parents=True)
     source = write_digits(folder / "digits.npz", case.pictures)
-    path = folder / "run"
+    path, settings = folder / "run", config(case, source, seed)
+    steps = iter(range(int(case.share * settings.schedule.images / BATCH)))
+    stop = (lambda: next(steps, None) is None) if case.share < 1 else (lambda: False)
     try:
-        train(config(case, source, seed), path, Unwatched(), lambda: False)
+        train(settings, path, Unwatched(), stop)
     except Diverged:
         assert case.expected == "divergence", case
     return path

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from export.dimension import resolve_shape
 from export.manifest import Graph, Image, Latent, Manifest, Quality, VectorOutput
-from export.reality import Labelled, Reality, balanced, spread
+from export.reality import Labelled, Reality, matched, spread
 from export.rows import Run, chosen_rows
 from training.data.dataset import Images
 from training.data.progress import Progress, silent
+from training.metrics.principal import principal_axes, squared_errors
 from training.metrics.reconstruction import psnr_db
 
 FITTED = 25_000_000  # pixels that PCA is fitted on: all but the largest data
@@ -103,18 +103,11 @@ def fitted_on(learnt: Labelled) -> Labelled:
 def pca_errors(
     known: Labelled, asked: Labelled, numbers: int, *, clipped: bool = False
 ) -> Floats | None:
-    """The squared error of each picture asked, by PCA of the known; None with too few of these.
-
-    ``clipped``: to what a picture can show, as every decoder's pictures are; on Fashion-MNIST 4 %.
-    """
-    pixels = [part.images.reshape(len(part), -1) / 255 for part in (known, asked)]
-    if numbers > min(pixels[0].shape):
+    """The squared error of each picture asked, by PCA of the known; None with too few of these."""
+    if numbers > min(len(known), known.images[0].size):
         return None
-    axes = PCA(numbers, svd_solver="covariance_eigh").fit(pixels[0])
-    made = axes.inverse_transform(axes.transform(pixels[1]))
-    made = made.clip(0, 1) if clipped else made
-    errors: Floats = np.square(made - pixels[1]).mean(axis=1)
-    return errors
+    axes = principal_axes(known.images, numbers)
+    return squared_errors(axes, asked.images, clipped=clipped)
 
 
 def separation(
@@ -131,7 +124,7 @@ def separation(
         return answers(graph, score, part.images, name)
 
     usual = scores(reality.test)
-    known = balanced(reality.learnt, len(reality.test))
+    known = matched(reality.learnt, reality.test)
     if reality.held_out:
         seen = scores(known)
         yield Quality(

@@ -166,14 +166,28 @@ def halves(data: Labelled) -> tuple[Labelled, Labelled]:
     return data.take(order[0::2][: len(order) // 2]), data.take(order[1::2])
 
 
-def balanced(data: Labelled, count: int) -> Labelled:
-    """At most ``count`` images, as many of each class as possible."""
-    order = _by_class(data)
-    if data.labels is None:
-        return data.take(order[:count])
-    _, starts = np.unique(data.labels[order], return_index=True)
-    rank = np.concatenate([np.arange(len(part)) for part in np.split(order, starts[1:])])
-    return data.take(order[np.argsort(rank, kind="stable")[:count]])
+def in_shares(counts: Labels, length: int) -> Labels:
+    """``length`` labels, any first few of which are mixed as ``counts`` [K] are, nearly.
+
+    Of equal counts the classes come in turn: 0, 1, ..., K - 1, 0, ...
+    """
+    made, labels = np.zeros_like(counts), np.empty(length, np.int64)
+    for k in range(length):
+        labels[k] = chosen = np.argmax(counts * (k + 1) - counts.sum() * made)
+        made[chosen] += 1
+    return labels
+
+
+def matched(data: Labelled, like: Labelled) -> Labelled:
+    """Images of the same classes as ``like``, one for one, as far as each class has as many."""
+    if data.labels is None or like.labels is None:
+        return spread(data, min(len(data), len(like)))
+    rows = np.full(len(like), -1)
+    for label in np.unique(like.labels):
+        own, asked = (np.flatnonzero(part.labels == label) for part in (data, like))
+        count = min(len(own), len(asked))
+        rows[asked[:count]] = own[:count]
+    return data.take(rows[rows >= 0])
 
 
 def spread(data: Labelled, count: int) -> Labelled:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.manifest import Quality
-from export.reality import SMALL, Labelled, Reality, Verdicts, balanced, spread
+from export.reality import SMALL, Labelled, Reality, Verdicts, in_shares, matched, spread
 from training.data.dataset import Images, Labels
 from training.data.progress import Progress, silent
 from training.metrics.bins import BINS, bin_score, make_bins
@@ -30,6 +30,7 @@ AGREEMENT_SAMPLES = 2_000
 NEIGHBOURS = 5
 CHUNK = 500
 VARIED, EACH = 50, 8  # texts or sources, and pictures of each
+MIXED = "classes of samples in the shares of the test images"
 BIN_SIDE = 32  # pixels: larger pictures are binned at this size
 
 Sample = Callable[[Labels, list[int]], Images]
@@ -38,11 +39,15 @@ Sample = Callable[[Labels, list[int]], Images]
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """Equal counts of samples, of real images, and of other real images."""
+    """Equal counts of samples, of real images, and of other real images.
+
+    ``mixture`` says which classes the samples are of, as a part of a protocol.
+    """
 
     made: Labelled
     real: Labelled
     others: Labelled
+    mixture: str = ""
 
     def __len__(self) -> int:
         return len(self.made)
@@ -59,7 +64,8 @@ def score_generator(
 ) -> Iterator[Quality]:
     """Figure after figure, cheapest first, each with its reference: the same of real images.
 
-    Image k has seed k and, with classes, label k mod K, so that every prefix is balanced.
+    Image k has seed k. Classes that the data has too are asked in the shares of the test images, in
+    every prefix: else a distance would tell how the data is mixed. Others are asked in turn.
 
     Args:
         sample: the generator.
@@ -74,11 +80,12 @@ def score_generator(
     """
     judged = reality.verdicts if classes == reality.classes else None
     count = samples if judged else min(samples, len(reality.halves[0]))
-    drawn = _draw(sample, len(classes), count, progress)
+    shares, mixture = _shares(classes, reality)
+    drawn = _draw(sample, shares, count, progress)
     if judged:
         few = drawn.take(slice(AGREEMENT_SAMPLES))
         yield _agreement("label agreement", reality, judged, few)
-    compared = compare(drawn, reality)
+    compared = compare(drawn, reality, mixture)
     for k, extractor in enumerate(extractors):
         yield from distribution(compared, reality.kind, extractor, k == 0, progress)
     yield from binned(compared, reality, progress)
@@ -86,21 +93,31 @@ def score_generator(
         yield from _learning(reality, judged, drawn, progress)
 
 
-def _draw(sample: Sample, classes: int, count: int, progress: Progress) -> Labelled:
-    labels = np.arange(count) % max(1, classes)
+def _shares(classes: tuple[str, ...], reality: Reality) -> tuple[Labels, str]:
+    """How often each class is asked for, as counts [K], and that in words; [0] without classes."""
+    if not classes:
+        return np.zeros(0, np.int64), ""
+    if classes != reality.classes or reality.test.labels is None:
+        return np.ones(len(classes), np.int64), "; classes of samples in turn"
+    counts = np.bincount(reality.test.labels, minlength=len(classes))
+    return counts, f"; {MIXED}"
+
+
+def _draw(sample: Sample, shares: Labels, count: int, progress: Progress) -> Labelled:
+    labels = in_shares(shares, count) if len(shares) else np.zeros(count, np.int64)
     images = []
     for start in range(0, count, CHUNK):
         chunk = labels[start : start + CHUNK]
         images.append(sample(chunk, list(range(start, start + len(chunk)))))
         progress("samples", start + len(chunk), count)
-    return Labelled(np.concatenate(images), labels if classes else None)
+    return Labelled(np.concatenate(images), labels if len(shares) else None)
 
 
-def compare(drawn: Labelled, reality: Reality) -> Compared:
+def compare(drawn: Labelled, reality: Reality, mixture: str = "") -> Compared:
     """As many of each as there are of all, with every class's share kept."""
     real, others = reality.halves
     count = min(len(real), len(others), len(drawn))
-    return Compared(drawn.take(slice(count)), spread(real, count), spread(others, count))
+    return Compared(drawn.take(slice(count)), spread(real, count), spread(others, count), mixture)
 
 
 def _agreement(metric: str, reality: Reality, verdicts: Verdicts, drawn: Labelled) -> Quality:
@@ -110,7 +127,7 @@ def _agreement(metric: str, reality: Reality, verdicts: Verdicts, drawn: Labelle
         value=label_agreement(verdicts.judge, drawn.images, drawn.labels),
         reference=verdicts.accuracy,
         samples=len(drawn),
-        protocol=f"{reality.judge_protocol}; samples class-balanced; reference: real test images",
+        protocol=f"{reality.judge_protocol}; {MIXED}; reference: real test images",
     )
 
 
@@ -135,7 +152,7 @@ def distribution(
     real, made, others = (extractor(part.images, progress) for part in parts)
     protocol = (
         f"{extractor.about}; {count} samples against {count} {kind}; "
-        f"reference: {count} others of these against the same"
+        f"reference: {count} others of these against the same{compared.mixture}"
     )
     target = gaussian(real)
     yield Quality(
@@ -234,7 +251,7 @@ def binned(compared: Compared, reality: Reality, progress: Progress = silent) ->
     ours, real = found
     protocol = (
         f"{bins} bins by K-means of the pixels of {len(known)} training images; "
-        f"{len(compared)} samples; reference: {len(compared)} {reality.kind}"
+        f"{len(compared)} samples; reference: {len(compared)} {reality.kind}{compared.mixture}"
     )
     counts = {"samples": len(compared), "protocol": protocol}
     yield Quality(metric="NDB", value=ours.different, reference=real.different, **counts)
@@ -249,7 +266,7 @@ def _learning(
     reality: Reality, verdicts: Verdicts, drawn: Labelled, progress: Progress
 ) -> Iterator[Quality]:
     yield _agreement("GAN-test", reality, verdicts, drawn)
-    train = balanced(reality.learnt, len(drawn))
+    train = matched(reality.learnt, drawn)
     if min(len(train), len(drawn)) < SMALL.batch_size:
         return
     yield Quality(
@@ -260,7 +277,7 @@ def _learning(
         protocol=(
             f"LeNet, {SMALL.epochs} epochs on {len(drawn)} samples, seed {SMALL.seed}, tested on "
             f"{len(reality.test)} real images of {reality.name}; reference: the same LeNet on "
-            f"{len(train)} real training images"
+            f"{len(train)} real training images; {MIXED}"
         ),
     )
 

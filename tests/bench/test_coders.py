@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.decomposition import PCA
 
 from bench import pretraining
 from bench.coders import bound, by_coder, by_components, compression, jpeg_within, reconstruction
@@ -15,6 +14,7 @@ from bench.pretraining import Labelled, balanced, compare
 from tests.training.tiny import Silent, never
 from training.config import load_preset
 from training.data.photograph_blocks import photographs
+from training.metrics.principal import principal_axes
 from training.metrics.reconstruction import psnr_db
 from training.recipe import Shape
 from training.recipes.autoencoder import Autoencoder, AutoencoderConfig
@@ -44,8 +44,8 @@ def test_a_code_as_long_as_its_block_loses_what_a_byte_rounds_off() -> None:
 
 def test_all_components_lose_what_a_byte_rounds_off() -> None:
     cut = PICTURE.reshape(8, 8, 12, 8).transpose(0, 2, 1, 3).reshape(-1, 64)
-    seen = (cut / np.float32(127.5) - 1).astype(np.float32)
-    assert psnr_db(by_components(PCA(64).fit(seen), seen, 8, PICTURE), PICTURE) > 45
+    axes = principal_axes(cut.reshape(-1, 8, 8, 1), 64)
+    assert psnr_db(by_components(axes, 8, PICTURE), PICTURE) > 45
 
 
 def test_jpeg_is_as_good_as_the_bytes_allow() -> None:

@@ -27,7 +27,7 @@ def told(name: str, seed: int) -> diagnosis.Row:
 
 def test_what_was_made_is_counted_against_what_was_said() -> None:
     rows = [told("8 pictures", 0), told("8 pictures", 1), told("D learns nearly nothing", 0)]
-    console = Console(width=130)
+    console = Console(width=150)
     with console.capture() as shown:
         console.print(diagnosis.confusion(rows))
     lines = [line.replace("│", " ").split() for line in shown.get().splitlines()]

@@ -23,7 +23,7 @@ from export.manifest import Quality
 from export.reality import Labelled
 from training.config import preset_names
 from training.data.progress import silent
-from training.lab.experiments import EXPERIMENTS, Experiment
+from training.lab.experiments import EXPERIMENTS
 from training.lab.finding import Finding
 
 FD = Line("FD-judge", "less", "baseline", "a Gaussian")
@@ -207,23 +207,38 @@ def test_a_table_is_begun_where_there_is_none(two: dict[str, Job], tmp_path: Pat
     assert text.count(BEGIN) == text.count(END) == 1
 
 
-def test_an_experiment_gives_its_best_objective(
+def test_an_experiment_gives_the_objective_that_was_named_in_advance(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def experiment(seeds: int) -> Finding:
         rows = [
-            {"who": "ours: bad", "modes": "diverged", "reverse KL": ""},
-            {"who": "ours: fair", "modes": "8 (8 to 8)", "reverse KL": "0.050 (0.01 to 0.09)"},
-            {"who": "ours: good", "modes": f"{seeds} (7 to 8)", "reverse KL": "0.010"},
+            {"who": "ours: minimax", "modes": "8 (8 to 8)", "reverse KL": "0.010"},
+            {
+                "who": f"ours: {measures.GOOD}",
+                "modes": told or seeds,
+                "reverse KL": told or "0.050 (0.01 to 0.09)",
+            },
             {"who": "published: X", "modes": "8", "reverse KL": "0.001"},
         ]
         return Finding("", "of points", rows, None)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(measures, "EXPERIMENTS", {"ring": Experiment(experiment, "", "")})
+    monkeypatch.setattr(measures, "RUNS", {"ring": experiment})
     job = Job("lab", (Line("modes", "more", 7.8, ""), Line("reverse KL", "less", 0.07, "")), "8", 5)
+    told = ""
     found = measures.of_lab("ring", job, tmp_path, Budget(), silent)
-    assert (found.system, found.data, found.images_seen) == ("good", "8", None)
+    assert (found.system, found.data, found.images_seen) == (measures.GOOD, "8", None)
     assert {name: one.value for name, one in found.figures.items()} == {
         "modes": 5,
-        "reverse KL": 0.01,
+        "reverse KL": 0.05,  # that another row is better does not count
     }
+    told = "diverged"
+    found = measures.of_lab("ring", job, tmp_path, Budget(), silent)
+    rows = rows_of("ring", job, found)
+    assert [row["verdict"] for row in rows] == ["LOSES by 100.0%", "LOSES by inf%"]
+
+
+def test_every_experiment_of_the_table_runs_its_good_objective_alone() -> None:
+    experiments = {name for name, job in lines.JOBS.items() if job.measure == "lab"}
+    assert experiments == measures.RUNS.keys()
+    for run in measures.RUNS.values():
+        assert list(run.keywords["games"]) == [measures.GOOD]

@@ -21,11 +21,18 @@ def stripes(labels: NDArray[np.int64], seed: int) -> NDArray[np.uint8]:
     return images
 
 
-def write_stripes(path: Path, *, labelled: bool = True, train: int = 360, test: int = 180) -> Path:
-    """An .npz with both splits."""
+def write_stripes(
+    path: Path,
+    *,
+    labelled: bool = True,
+    train: int = 360,
+    test: int = 180,
+    mixed: tuple[int, ...] = (0, 1, 2),
+) -> Path:
+    """An .npz with both splits; ``mixed`` are the classes that follow each other, over and over."""
     splits: dict[str, Any] = {"classes": np.array(CLASSES)} if labelled else {}
     for name, count, seed in (("train", train, 0), ("test", test, 1)):
-        labels = np.arange(count) % len(CLASSES)
+        labels = np.resize(mixed, count)
         splits[f"{name}_images"] = stripes(labels, seed)
         if labelled:
             splits[f"{name}_labels"] = labels

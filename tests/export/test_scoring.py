@@ -9,7 +9,7 @@ import pytest
 
 from export.evaluate import extractors
 from export.manifest import Quality
-from export.reality import Labelled, Reality, balanced, halves, meet
+from export.reality import Labelled, Reality, halves, in_shares, matched, meet
 from export.scoring import Sample, score_generator
 from tests.export.compared import CLASSES, collapsed, perfect, write_stripes
 from training.data.progress import silent
@@ -97,7 +97,39 @@ def test_halves_and_parts_keep_the_shares_of_the_classes() -> None:
         assert half.labels is not None
         assert np.bincount(half.labels).tolist() == [5, 2, 3]
     assert not set(one.images.ravel()) & set(other.images.ravel())
-    few = balanced(data, 7)
-    assert few.labels is not None
-    assert np.bincount(few.labels).tolist() == [3, 2, 2]
-    assert len(CLASSES) == 3
+
+
+def test_labels_in_shares_keep_them_in_every_prefix() -> None:
+    counts = np.array([900, 100, 0])
+    labels = in_shares(counts, 1_000)
+    assert np.bincount(labels, minlength=3).tolist() == counts.tolist()
+    for length in (10, 50, 333):
+        assert abs(np.sum(labels[:length] == 1) - length / 10) < 1
+    assert in_shares(np.array([7, 7, 7]), 8).tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+
+
+def test_matched_images_are_of_the_same_classes_as_far_as_there_are_any() -> None:
+    data = Labelled(np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1), np.array([1, 0, 0, 1, 0, 0]))
+    like = Labelled(np.zeros((5, 1, 1, 1), np.uint8), np.array([0, 1, 1, 1, 0]))
+    found = matched(data, like)
+    assert found.labels is not None
+    assert found.labels.tolist() == [0, 1, 1, 0]  # of the third 1 there is none
+    assert found.images.ravel().tolist() == [1, 0, 3, 2]
+    plain = Labelled(data.images, None)
+    assert matched(plain, like).images.ravel().tolist() == [0, 1, 2, 3, 4]
+
+
+def test_samples_of_unbalanced_data_are_mixed_as_it_is(tmp_path: Path) -> None:
+    mixed = (0,) * 8 + (1, 2)
+    reality = meet(str(write_stripes(tmp_path / "u.npz", mixed=mixed)), 16, 1, silent, tmp_path)
+    found = figures(perfect, reality)
+    floor = found["FD-judge"].reference or 0
+    assert found["FD-judge"].value < 1.5 * floor
+    assert found["coverage"].value == pytest.approx(found["coverage"].reference, rel=0.15)
+    assert found["JSD"].value < 1.5 * (found["JSD"].reference or 0)
+    for metric in ("label agreement", "FD-judge", "JSD", "GAN-train"):
+        assert "classes of samples in the shares of the test images" in found[metric].protocol
+    assert "the same LeNet on 270 real training images" in found["GAN-train"].protocol
+    renamed = figures(perfect, reality, classes=("ant", "bee", "cat"))  # no shares of theirs
+    assert "classes of samples in turn" in renamed["FD-judge"].protocol
+    assert renamed["FD-judge"].value > 3 * floor

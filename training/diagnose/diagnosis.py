@@ -63,6 +63,7 @@ def diagnose(
         metrics["diverged"] = Metric(value=1, samples=1, protocol=told)
     seen = None
     if loaded is not None:
+        metrics["trained"] = _trained(loaded)
         seen = _look(loaded, samples, progress)
         metrics |= seen.look.metrics if seen else {}
     progress("judging")
@@ -81,6 +82,13 @@ def generator_phase(loaded: LoadedRun) -> str | None:
     """The phase in which the generator learns, alone."""
     recipe = loaded.recipe
     return next((p.name for p in recipe.phases() if p.learns is recipe.generator), None)
+
+
+def _trained(loaded: LoadedRun) -> Metric:
+    """How far it came; a run that was made longer afterwards is judged by its new length."""
+    seen, planned = loaded.images_seen, loaded.config.schedule.images
+    told = f"share of the {planned:,} images of the schedule's stage that were seen"
+    return Metric(value=min(1.0, seen / planned), samples=seen, protocol=told)
 
 
 def _look(loaded: LoadedRun, samples: int, progress: Callable[[str], object]) -> Seen | None:

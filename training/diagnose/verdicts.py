@@ -19,6 +19,7 @@ Name = Literal[
     "vanishing gradients",
     "D overpowering",
     "memorisation",
+    "undertrained",
     "mode collapse",
     "healthy",
 ]
@@ -56,11 +57,15 @@ class Rule:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A way in which training fails, the cases that show it, and what helps."""
+    """A way in which training fails, the cases that show it, and what helps.
+
+    ``first``: said only where no verdict before it holds; more time mends none of those.
+    """
 
     name: Name
     cases: tuple[tuple[Rule, ...], ...]
     advice: tuple[str, ...]
+    first: bool = False
 
     def finding(self, metrics: Mapping[str, Metric]) -> Finding | None:
         """Why it holds of these numbers, by the first case that does; None when none does."""
@@ -75,6 +80,17 @@ SEPARATED = (
     Rule("accuracy_real", "above", 0.95, "D tells nearly every real picture"),
     Rule("accuracy_fake", "above", 0.95, "D tells nearly every generated picture"),
     Rule("jsd", "above", 0.55, "log 2 is 0.693: D is four fifths of the way to telling all"),
+)
+
+POOR = (
+    Rule(
+        "coverage",
+        "below",
+        0.08,
+        "hardly a real picture has a generated one near it; real ones: 0.97, and at 1,000 samples "
+        "the weakest of small games that had settled 0.11",
+    ),
+    Rule("near_fake", "above", 0.5, "while generated pictures differ, nearly as real ones do"),
 )
 
 VERDICTS: tuple[Verdict, ...] = (
@@ -183,6 +199,27 @@ VERDICTS: tuple[Verdict, ...] = (
         ),
     ),
     Verdict(
+        "undertrained",
+        (
+            (
+                Rule(
+                    "trained",
+                    "below",
+                    0.5,
+                    "less than half of the schedule: what is missing or poor may still come",
+                ),
+            ),
+            (*POOR, Rule("missing_share", "below", 0.25, "and of all kinds")),
+            (*POOR, Rule("precision", "below", 0.25, "hardly one is like a real one")),
+        ),
+        (
+            "go on, if it was stopped: ganymede resume RUN",
+            "else train longer (--set schedule.kimg=...), fivefold at first",
+            "where longer does not help: a higher rate for both, or larger networks",
+        ),
+        first=True,
+    ),
+    Verdict(
         "mode collapse",
         (
             (
@@ -214,6 +251,9 @@ VERDICTS: tuple[Verdict, ...] = (
 
 def judge(metrics: Mapping[str, Metric]) -> tuple[Finding, ...]:
     """What holds of a run, the cause first; one finding, healthy, when nothing does."""
-    found = [verdict.finding(metrics) for verdict in VERDICTS]
-    findings = tuple(finding for finding in found if finding is not None)
-    return findings or (Finding(verdict=HEALTHY, because=("no rule of any other holds",)),)
+    found: list[Finding] = []
+    for verdict in VERDICTS:
+        finding = verdict.finding(metrics)
+        if finding is not None and not (verdict.first and found):
+            found.append(finding)
+    return tuple(found) or (Finding(verdict=HEALTHY, because=("no rule of any other holds",)),)

@@ -32,6 +32,7 @@ SHOWN = (
     "G learns nearly nothing",
     "momentum, fast G",
     "8 pictures",
+    "stopped at a tenth",
     "plain descent, rate 2",
 )
 """One of each verdict; all of them, with more seeds: ``python -m bench.diagnosis``."""
@@ -63,7 +64,21 @@ def test_each_failure_is_named_and_nobody_healthy_is_accused(name: str, made: Ma
 
 def test_every_verdict_is_made_to_happen() -> None:
     assert {CASES[name].expected for name in SHOWN} == {case.expected for case in CASES.values()}
-    assert len({case.expected for case in CASES.values()}) == 7
+    assert len({case.expected for case in CASES.values()}) == 8
+
+
+def test_what_was_stopped_is_told_to_go_on(made: Made) -> None:
+    record = made("stopped at a tenth")[1].record
+    assert record.findings[0].because[0].startswith("trained is 0.1, below 0.5: ")
+    assert "ganymede resume RUN" in record.findings[0].advice[0]
+    assert record.images_seen == record.metrics["trained"].samples == 25 * 64
+
+
+def test_a_schedule_too_short_for_pictures_is_told_to_be_longer(made: Made) -> None:
+    record = made("convolutions, 1,200 pictures")[1].record
+    assert record.metrics["trained"].value == 1
+    assert record.verdict == "undertrained"
+    assert record.findings[0].because[0].startswith("coverage is ")
 
 
 def test_a_collapse_names_what_is_missing(made: Made) -> None:

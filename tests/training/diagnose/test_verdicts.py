@@ -23,8 +23,11 @@ WELL = {
     "missing_share": 0.0,
     "near_fake": 1.0,
     "precision": 0.6,
+    "coverage": 0.4,
+    "trained": 1.0,
 }
 NONE = {"value": 0.0, "reference": 0.0}
+NOISE = {"coverage": 0.01, "precision": 0.1, "missing_share": 0.4}
 WON = {"accuracy_real": 1.0, "accuracy_fake": 1.0, "jsd": 0.69}
 
 
@@ -55,6 +58,15 @@ def verdicts(**changed: float) -> list[str]:
         ({"copies": 0.5, "missing_share": 0.9}, ["mode collapse"]),
         ({"missing_share": 0.4}, ["mode collapse"]),
         ({"near_fake": 0.05}, ["mode collapse"]),
+        ({"near_fake": 0.05, "coverage": 0.0, "precision": 0.0}, ["mode collapse"]),
+        ({"coverage": 0.07}, ["undertrained"]),
+        ({"trained": 0.1}, ["undertrained"]),
+        ({"trained": 0.6}, [HEALTHY]),
+        ({"trained": 0.1, "missing_share": 0.9}, ["undertrained", "mode collapse"]),
+        (NOISE, ["undertrained", "mode collapse"]),  # not one of few kinds: of none
+        (NOISE | {"precision": 0.6}, ["mode collapse"]),
+        ({"trained": 0.1, "diverged": 1.0}, ["divergence"]),  # more time mends neither
+        ({"trained": 0.1, "swings": 8.0, "missing_share": 0.4}, ["oscillation", "mode collapse"]),
     ],
 )
 def test_numbers_make_a_verdict(changed: dict[str, float], named: list[str]) -> None:
