@@ -38,6 +38,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "pix2pix",
         {"depth": 3, "max_channels": 8, "dropout_levels": 1, "patch": 16},
     ),
+    "unpaired": ("unpaired", {"fold": 2, "cycle_weight": 1.0}),
     "ebgan": ("ebgan", {"pretrain_kimg": 0.016, "d_norm": "batch"}),
 }
 ACCUMULATED = "dcgan, comparing"  # also in two parts
@@ -52,7 +53,7 @@ def walk(source: Path, system: str, settings: dict[str, Any], **schedule: int) -
     """Every number of 3 steps: terms, signals and gradient norms of each tick, and what is kept."""
     torch.manual_seed(0)
     images = data.load(source)
-    if system == "pix2pix":
+    if SYSTEMS[system].paired:
         images = replace(images, sources=images.images[..., ::-1])
     config = tiny_config(source, system, settings, kimg=0.024, tick_kimg=0.016, **schedule)
     recipe = next(SYSTEMS[system].stages(config.recipe, shape_of(describe(images))))
