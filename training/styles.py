@@ -114,6 +114,8 @@ class StyleTranslator(nn.Module):
             if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
                 nn.init.kaiming_normal_(module.weight)  # the paper's; else styles begin all alike
                 nn.init.zeros_(module.bias)
+        with torch.no_grad():  # a square of pixels begins without a pattern (arXiv:1707.02937)
+            self.last.weight.copy_(self.last.weight[:: fold**2].repeat_interleave(fold**2, 0))
 
     def content(self, images: Tensor) -> Tensor:
         """Where things are: [N, C', H / stride, W / stride]."""
@@ -139,7 +141,7 @@ class StyleTranslator(nn.Module):
         return self.decode(self.content(images), label, style)
 
 
-def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Module:
+def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     """One that keeps the sides, or halves them."""
     return nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2)
 
