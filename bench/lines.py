@@ -68,6 +68,10 @@ PAIRED = (
     Line("of the better baseline", "less", 0.65, "asked for: L1, of the mean's or the input's"),
     Line("KD-lite0", "less", "baseline", "the better of the mean picture and the input"),
 )
+DOMAINS = tuple(
+    Line(f"KD-lite0, {way}", "less", "baseline", "the better of the mean picture and the input")
+    for way in ("openmoji to fluent", "fluent to openmoji")
+)
 TOLD = (
     Line("retrieval, seen captions", "more", 0.1, "asked for: five times chance"),
     Line("retrieval, new compositions", "more", "reference", "real pictures"),
@@ -97,6 +101,7 @@ JOBS: Mapping[str, Job] = MappingProxyType(
         "autoencoder-fashion-fast": Job(lines=CODED),  # it has no distribution to draw from
         "pix2pix-emoji-fast": Job("pairs", PAIRED),
         "pix2pix-seeking-fast": Job("pairs", PAIRED),
+        "unpaired-emoji-fast": Job("domains", DOMAINS),
         "text-emoji-fast": Job("text", TOLD),
         "stacked-mnist": Job("lab", STACKED, "stacks of MNIST"),
         "ring": Job("lab", RING, "8 Gaussians", seeds=5),

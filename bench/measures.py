@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from bench import anomaly, coders, pairs, retrieval
+from bench import anomaly, coders, pairs, retrieval, unpaired
 from bench.anomaly_trials import PROTOCOLS
 from bench.baselines import gaussian_sampler
 from bench.lines import CODED, CONDITIONED, GENERATED, Better, Job, Line
@@ -200,6 +200,16 @@ def of_pairs(name: str, job: Job, folder: Path, budget: Budget, progress: Progre
     return Measured("pix2pix", where, loaded.images_seen, minutes, figures, best)
 
 
+def of_domains(name: str, job: Job, folder: Path, budget: Budget, progress: Progress) -> Measured:
+    """A translator between two domains on held-out pairs, both ways, by ``bench.unpaired``."""
+    run, minutes = trained(name, folder, budget)
+    loaded = load_run(run)
+    found = list(unpaired.distances(name, loaded))
+    figures, best = {one.metric: one for one, _ in found}, {one.metric: bar for one, bar in found}
+    where = loaded.dataset["name"]
+    return Measured("unpaired", where, loaded.images_seen, minutes, figures, best)
+
+
 def of_text(name: str, job: Job, folder: Path, budget: Budget, progress: Progress) -> Measured:
     """A model that reads captions, by ``bench.retrieval``."""
     run, minutes = trained(name, folder, budget)
@@ -244,6 +254,7 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
         "bound": of_bound,
         "anomaly": of_anomaly,
         "pairs": of_pairs,
+        "domains": of_domains,
         "text": of_text,
         "lab": of_lab,
     }

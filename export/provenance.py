@@ -21,6 +21,8 @@ def provenance(run: LoadedRun) -> Provenance:
     """How to make the bundle of this run again."""
     config = run.config.model_dump(mode="json")
     config["data"]["source"] = _without_folder(config["data"]["source"], run.dataset["name"])
+    if pairing := config["data"]["pairing"]:
+        config["data"]["pairing"] = _without_folder(pairing, "a folder")
     return Provenance(
         preset=run.config.preset,
         system=run.config.recipe.system,

@@ -38,7 +38,7 @@ from export.manifest import (
 from export.rows import Rows, Run
 from export.scores import Scored
 from export.spoken import spoken
-from export.translators import translator_inputs, translator_size
+from export.translators import domain_parts, translator_inputs, translator_size
 from export.truncation import TRUNCATION, Truncated
 from training.layers import to_uint8
 
@@ -262,6 +262,13 @@ def _from_source(run: LoadedRun) -> Offer:
     return Offer(graphs, {"translate": "translator"}, size)
 
 
+def _from_domains(run: LoadedRun) -> Offer:
+    translator = cast(Any, run.recipe.generator)
+    graphs = {name: Servable(*part) for name, part in domain_parts(translator, run.dataset).items()}
+    size = translator_size(translator, run.dataset["size"])
+    return Offer(graphs, {"translate": "translator", "encode": "style"}, size)
+
+
 # --- Energies: how unusual a picture is. ---
 
 
@@ -288,4 +295,5 @@ SERVABLES: dict[str, Callable[[LoadedRun], Offer]] = {
     "ebgan": _from_latent_and_scores,
     "pix2pix": _from_source,
     "text": _from_latent_and_text,
+    "unpaired": _from_domains,
 }

@@ -31,7 +31,7 @@ class DataConfig(Settings):
     size: int = Field(28, gt=0, le=2048, description="side of the square pictures, in pixels")
     channels: Literal[1, 3] | None = Field(None, description="none: as the data has them")
     pairing: str | None = Field(
-        None, description="left, right, a folder of the same names, edges, greyscale, ..."
+        None, description="left, right, a folder of the same names, unpaired:FOLDER, edges, ..."
     )
     jitter: int = Field(0, ge=0, le=2048, description="enlarged by so many pixels, then cropped")
     flip: bool = Field(False, description="every other image mirrored left to right")

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
 from training.errors import ConfigError
 from training.layers import spectral
@@ -45,6 +46,29 @@ class PatchDiscriminator(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits."""
         return self.layers(images).squeeze(1)  # type: ignore[no-any-return]
+
+
+class PatchPyramid(nn.Module):
+    """A judge of its own for the picture and for each half of the one before.
+
+    Wang et al. 2018 (arXiv:1711.11585), section 3.2.
+
+    Args:
+        scales: how many; the others are of each ``PatchDiscriminator``.
+    """
+
+    def __init__(self, scales: int, inputs: int, width: int, patch: int, norm: PatchNorm) -> None:
+        super().__init__()
+        self.judges = nn.ModuleList(
+            PatchDiscriminator(inputs, width, patch, norm) for _ in range(scales)
+        )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Logits [N, h, w] at each scale."""
+        found = []
+        for scale, judge in enumerate(self.judges):
+            found.append(judge(avg_pool2d(images, 2**scale) if scale else images))
+        return found
 
 
 def _layers(

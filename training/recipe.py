@@ -97,7 +97,8 @@ class Shape:
     """What the data looks like to a recipe: square pictures, and the names of their classes.
 
     ``source_channels`` is of what each is produced from; none where the data has no pairs.
-    ``vocabulary`` is how many tokens its captions are made of, 0 without any.
+    ``vocabulary`` is how many tokens its captions are made of, 0 without any. ``domains`` names the
+    two sides of data whose sources are not those of their pictures.
     """
 
     channels: int
@@ -105,6 +106,7 @@ class Shape:
     classes: tuple[str, ...] = ()
     source_channels: int | None = None
     vocabulary: int = 0
+    domains: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -170,6 +170,7 @@ def describe(data: Dataset) -> dict[str, Any]:
         "size": int(data.images.shape[1]),
         "source_channels": None if data.sources is None else int(data.sources.shape[3]),
         **spoken,
+        **({"domains": list(data.domains)} if data.domains else {}),
     }
 
 
@@ -181,6 +182,7 @@ def shape_of(dataset: dict[str, Any]) -> Shape:
         tuple(dataset["classes"]),
         dataset.get("source_channels"),
         dataset.get("words", {}).get("vocabulary", 0),
+        tuple(dataset.get("domains", ())),
     )
 
 

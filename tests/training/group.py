@@ -40,6 +40,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "cgan, mode seeking": ("cgan", {"mode_seeking": 1.0, "r2": 1.0}),
     "text": ("text", {"contrast": 0.5, "shift": 2, "mode_seeking": 0.5}),
+    "unpaired": ("unpaired", {"fold": 2, "cycle_weight": 1.0, "mode_seeking": 0.5}),
     "ebgan": ("ebgan", {"pretrain_kimg": 0.016, "d_norm": "batch"}),
 }
 ACCUMULATED = "dcgan, comparing"  # also in two parts
@@ -54,7 +55,7 @@ def walk(source: Path, system: str, settings: dict[str, Any], **schedule: int) -
     """Every number of 3 steps: terms, signals and gradient norms of each tick, and what is kept."""
     torch.manual_seed(0)
     images = data.load(source)
-    if system == "pix2pix":
+    if SYSTEMS[system].paired:
         images = replace(images, sources=images.images[..., ::-1])
     config = tiny_config(source, system, settings, kimg=0.024, tick_kimg=0.016, **schedule)
     recipe = next(SYSTEMS[system].stages(config.recipe, shape_of(describe(images))))

@@ -29,6 +29,10 @@ SMALL: dict[str, dict[str, object]] = {
     "text": {"base_channels": 4, "max_channels": 8, "d_base_channels": 4, "embedding": 6},
     "ebgan": {"base_channels": 4, "max_channels": 8, "d_base_channels": 4, "code": 4},
     "pix2pix": {"base_channels": 4, "max_channels": 8, "d_base_channels": 4, "patch": 16},
+    "unpaired": {
+        **{"base_channels": 4, "halvings": 1, "blocks": 1, "hidden": 8},
+        **{"d_base_channels": 4, "patch": 16},
+    },
 }
 LATENT = {system: {} if system == "pix2pix" else {"latent": 4} for system in SYSTEMS}
 PAIRED = {system: {"pairing": "downscale"} if one.paired else {} for system, one in SYSTEMS.items()}

@@ -17,6 +17,7 @@ licence, classes and fingerprint. It runs without torch::
                 arrays.py, idx_folder.py   arrays in an .npz or in IDX files: none of that needed
                 pairs.py                what each is to be produced from: in another half or folder
          operators.py       the same, computed from the images
+         unpaired.py        beside the images of another source (vendors.py: a named set of two)
 
 ``batches.py`` turns a ``Dataset`` into tensors. Everything that is wrong with the data is a
 ``DataError`` that says what to change; a file that is broken is skipped and named.
@@ -25,6 +26,7 @@ licence, classes and fingerprint. It runs without torch::
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from training.data.cache import cache_folder
@@ -34,6 +36,7 @@ from training.data.operators import OPERATORS, with_computed_sources
 from training.data.own import load_own
 from training.data.pairs import WORDS, lies_in_files
 from training.data.progress import Progress, silent
+from training.data.unpaired import PREFIX, other_source, side_by_side
 from training.data.wanted import Wanted
 from training.errors import DataError
 
@@ -74,6 +77,12 @@ def load(
     if channels not in (None, 1, 3):
         raise DataError(f"channels is {channels}: it must be 1 (grey) or 3 (RGB)")
     wanted = Wanted(split, size, channels, cache_folder(cache), progress or silent, pairing)
+    other = other_source(pairing)
+    if other is not None:
+        alone = replace(wanted, pairing=None)
+        second = _loaded(source, alone)
+        alike = replace(alone, size=second.images.shape[1])
+        return side_by_side(_loaded(other, alike), second, wanted)
     data = _loaded(source, wanted)
     if pairing is None or lies_in_files(pairing):
         return data
@@ -105,6 +114,9 @@ def absolute(source: str) -> str:
 
 def absolute_pairing(pairing: str | None) -> str | None:
     """Likewise: a path made absolute, a word as it is."""
+    other = other_source(pairing)
+    if other is not None:
+        return PREFIX + absolute(other)
     return pairing if pairing is None or pairing in WORDS else _absolute(pairing)
 
 

@@ -41,7 +41,8 @@ PairingOption = Annotated[
     typer.Option(
         metavar="WORD_OR_PATH",
         help="What each is to be produced from: left or right (half of the picture), edges, "
-        "greyscale, downscale, mask, or a folder of pictures with the same names.",
+        "greyscale, downscale, mask, or a folder of pictures with the same names. unpaired:SOURCE "
+        "puts the pictures of another folder or set beside them.",
     ),
 ]
 

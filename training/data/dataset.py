@@ -54,6 +54,8 @@ class Dataset:
         skipped: files that could not be used.
         sources: [N, H, W, C'], C' 1 or 3: what each image is to be produced from, if anything.
         captions: what the pictures show in words, if that is known.
+        domains: names of what the sources and the images are, where the two of a row have nothing
+            to do with one another; empty where they are a pair.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Dataset:
     skipped: tuple[Skipped, ...] = ()
     sources: Images | None = None
     captions: Captions | None = None
+    domains: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)

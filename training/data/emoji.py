@@ -27,6 +27,8 @@ from PIL import Image
 
 from training.data.dataset import Found, Images, Split
 from training.data.decode import with_channels
+from training.data.frame import FORMAT as FRAMING
+from training.data.frame import around_ink
 from training.data.kept import kept
 from training.data.pool import in_order
 from training.data.wanted import Wanted
@@ -93,19 +95,28 @@ class EmojiPairs:
         return self.found() is not None
 
 
-def drawn(drawings: Sequence[str], size: int, channels: int, wanted: Wanted) -> Images:
-    """SVG on white: [N, size, size, channels], from the cache if they were drawn before."""
+def drawn(
+    drawings: Sequence[str], size: int, channels: int, wanted: Wanted, *, framed: bool = False
+) -> Images:
+    """SVG on white: [N, size, size, channels], from the cache if they were drawn before.
+
+    ``framed``: each drawing's view is the square around its ink, and a margin (frame.py).
+    """
     if importlib.util.find_spec("resvg_py") is None:
         raise DataError("emoji are drawn by resvg: pip install 'ganymede[emoji]'")
 
     def draw(drawing: str) -> Images:
         import resvg_py
 
-        png = resvg_py.svg_to_bytes(
-            svg_string=drawing, width=size, height=size, background="white", skip_system_fonts=True
-        )
-        with Image.open(io.BytesIO(bytes(png)), formats=("PNG",)) as image:
-            return with_channels(np.asarray(image.convert("RGB")), channels)
+        def paint(view: str, side: int) -> Images:
+            png = resvg_py.svg_to_bytes(
+                svg_string=view, width=side, height=side, background="white", skip_system_fonts=True
+            )
+            with Image.open(io.BytesIO(bytes(png)), formats=("PNG",)) as image:
+                return np.asarray(image.convert("RGB"))
+
+        view = around_ink(drawing, paint) if framed else drawing
+        return with_channels(paint(view, size), channels)
 
     def draw_all() -> Iterator[Images]:
         with closing(in_order(draw, drawings)) as pictures:
@@ -116,6 +127,7 @@ def drawn(drawings: Sequence[str], size: int, channels: int, wanted: Wanted) -> 
 
     content = hashlib.sha256("\0".join(drawings).encode()).hexdigest()
     facts = [FORMAT, "resvg", importlib.metadata.version("resvg-py"), content]
+    facts += ["framed", FRAMING] if framed else []
     return kept(wanted.cache, list(facts), (len(drawings), size, size, channels), draw_all)
 
 
@@ -187,10 +199,11 @@ def fluent_glyphs(folder: Path) -> list[Glyph]:
     )
     shared = sorted(set(flat["icons"]) & set(lines["icons"]))
     return [
-        Glyph(WHO.sub("person", name), _whole(lines, name), _whole(flat, name)) for name in shared
+        Glyph(WHO.sub("person", name), whole(lines, name), whole(flat, name)) for name in shared
     ]
 
 
-def _whole(style: dict[str, dict[str, dict[str, str]]], name: str) -> str:
+def whole(style: dict[str, dict[str, dict[str, str]]], name: str) -> str:
+    """An icon of a style as a drawing of its own."""
     body = style["icons"][name]["body"]
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">{body}</svg>'

@@ -24,6 +24,7 @@ from training.data.openmoji import CLASSES as OPENMOJI_CLASSES
 from training.data.openmoji import OpenMoji
 from training.data.photograph_blocks import PhotographBlocks
 from training.data.streets import COUNTS, Streets
+from training.data.vendors import Vendors
 from training.data.wanted import Wanted
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -71,6 +72,7 @@ class Named:
         counts: images in each split.
         files: where the images come from; grey, and 28 x 28, unless ``about`` says more.
         words: where their captions come from, if they have any.
+        domains: see ``Dataset``.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Named:
     counts: Mapping[Split, int]
     files: Files
     words: Written | None = None
+    domains: tuple[str, ...] = ()
 
 
 FASHION = "Fashion-MNIST, copyright 2017 Zalando SE, MIT License; Xiao, Rasul & Vollgraf 2017"
@@ -223,6 +226,17 @@ _ALL = (
         ),
     ),
     Named(
+        name="emoji-unpaired",
+        about="unpaired: OpenMoji and flat Fluent emoji, out of two packages; tests are pairs",
+        licence="CC-BY-SA-4.0 AND MIT",
+        attribution="All emojis designed by OpenMoji - the open-source emoji and icon project. "
+        "License: CC BY-SA 4.0; Fluent Emoji, copyright Microsoft Corporation, MIT License",
+        classes=(),
+        counts=MappingProxyType({"train": 1_386, "test": 325}),
+        files=Vendors(),
+        domains=("openmoji", "fluent"),
+    ),
+    Named(
         name="streets",
         about="pairs: maps of streets and photographs of them, drawn by Ganymede from seeds",
         licence="CC0-1.0",
@@ -256,4 +270,5 @@ def load_named(named: Named, folder: Path | None, wanted: Wanted) -> Dataset:
         fingerprint=fingerprint(images, labels, named.classes, sources, words),
         sources=sources,
         captions=words,
+        domains=named.domains,
     )

@@ -112,7 +112,7 @@ def with_computed_sources(data: Dataset, name: str, wanted: Wanted) -> Dataset:
     shape = (len(data), *example.shape[:2], example.shape[2])
     sources = kept(wanted.cache, list(facts), shape, compute)
     whole = fingerprint(data.images, data.labels, data.classes, sources)
-    return replace(data, sources=sources, fingerprint=whole)
+    return replace(data, sources=sources, fingerprint=whole, domains=())
 
 
 def _stream(row: int) -> np.random.Generator:

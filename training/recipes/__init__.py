@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from training.recipe import Recipe, Shape
-from training.recipes import autoencoder, cgan, dcgan, ebgan, gan, pix2pix, text, vae
+from training.recipes import autoencoder, cgan, dcgan, ebgan, gan, pix2pix, text, unpaired, vae
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ SYSTEMS: dict[str, System] = {
     "ebgan": System(ebgan.stages),
     "pix2pix": System(pix2pix.stages, paired=True),
     "text": System(text.stages),
+    "unpaired": System(unpaired.stages, paired=True),
 }
 
 RecipeConfig = Annotated[
@@ -44,6 +45,7 @@ RecipeConfig = Annotated[
     | vae.VAEConfig
     | ebgan.EBGANConfig
     | pix2pix.Pix2PixConfig
-    | text.TextConfig,
+    | text.TextConfig
+    | unpaired.UnpairedConfig,
     Field(discriminator="system"),
 ]

@@ -178,6 +178,11 @@ def stages(config: Pix2PixConfig, image: Shape) -> Iterator[Recipe]:
     Raises:
         ConfigError: the data has no pairs, or does not fit the networks.
     """
+    if image.domains:
+        raise ConfigError(
+            f"pix2pix learns from pairs, and pictures of {' and '.join(image.domains)} are none: "
+            "train the system unpaired (unpaired-emoji-fast), or name pairs"
+        )
     if image.source_channels is None:
         raise ConfigError(
             "pix2pix learns from pairs, and the data has none: name a set of pairs, or say where "
