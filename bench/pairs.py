@@ -14,16 +14,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import typer
 from numpy.typing import NDArray
 
 from bench.coders import Row, table
 from bench.command import BenchError, console, run
 from bench.result import Result
-from export.draw import draw
-from export.manifest import Noise
-from export.servable import offer
+from export.manifest import Image
+from export.rows import Rows, chosen_rows
+from export.servable import offer, torch_run
 from training.config import RunConfig
 from training.data import Dataset, Split, load
 from training.data.decode import with_channels
@@ -56,16 +55,16 @@ def l1(found: NDArray[Any], truth: Images) -> float:
 def translate(run: LoadedRun, sources: Images, seed: int) -> Images:
     """Each source [N, H, W, C] as the service would translate it; picture k has ``seed`` + k."""
     graph = offer(run).graphs["translator"]
-    size = sources.shape[1:3]
+    (image,) = (entry for entry in graph.inputs if isinstance(entry, Image))
+    (answer,) = graph.names
+    translator = torch_run(graph, graph.inputs, graph.names)
     made = []
     for start in range(0, len(sources), CHUNK):
         part = np.ascontiguousarray(sources[start : start + CHUNK].transpose(0, 3, 1, 2))
         seeds = range(seed + start, seed + start + len(part))
-        masks = [draw(entry, seeds, *size) for entry in graph.inputs if isinstance(entry, Noise)]
-        rows = (part.astype(np.float32) / 255 * 2 - 1, *masks)
-        with torch.inference_mode():
-            (pictures,) = graph(*map(torch.from_numpy, rows))
-        made.append(pictures.numpy())
+        given: Rows = {image.name: part.astype(np.float32) / 255 * 2 - 1}
+        rows = chosen_rows(graph.inputs, seeds, *sources.shape[1:3], given=given)
+        made.append(translator(rows)[answer])
     return np.concatenate(made)
 
 

@@ -40,8 +40,11 @@ def test_baselines_are_the_mean_of_training_and_the_source(truth: Truth) -> None
     assert (found["input"] == truth.sources).all()
 
 
-def test_pictures_do_not_depend_on_how_they_are_chunked(truth: Truth) -> None:
-    run = trained()
+@pytest.mark.parametrize("settings", [{}, {"latent": 4, "dropout_levels": 0}])
+def test_pictures_do_not_depend_on_how_they_are_chunked(
+    truth: Truth, settings: dict[str, Any]
+) -> None:
+    run = trained(**settings)
     whole = translate(run, truth.sources, seed=3)
     assert whole.shape == (40, 16, 16, 3)
     tail = translate(run, truth.sources[36:], seed=3 + 36)
