@@ -24,14 +24,10 @@ from service.documents import (
     ScoreReply,
 )
 from service.errors import (
-    DeadlineExceeded,
-    DeadlineUnmeetable,
-    InferenceFailed,
     InvalidInput,
     MalformedRequest,
     NotAcceptable,
     NotReady,
-    QueueFull,
     RequestTimeout,
     TooLarge,
     UnknownModel,
@@ -39,7 +35,16 @@ from service.errors import (
 )
 from service.images import MEDIA_TYPES
 from service.openai import documentation as openai
-from service.responses import BINARY, REFERENCE, Responses, answers, reference, refusals, sends
+from service.responses import (
+    BINARY,
+    BUSY,
+    REFERENCE,
+    Responses,
+    answers,
+    reference,
+    refusals,
+    sends,
+)
 from service.schemas import GenerateQuery, GenerateRequest, ReadRequest, TranslateRequest
 from service.security import REFUSALS, SCHEMES, secured
 from service.v2 import documentation as v2
@@ -204,7 +209,6 @@ def _upload(schema: type[BaseModel], **examples: dict[str, Any]) -> dict[str, An
     }
 
 
-_BUSY = (QueueFull, DeadlineUnmeetable, InferenceFailed, NotReady, DeadlineExceeded)
 _READING = (MalformedRequest, NotAcceptable, RequestTimeout, TooLarge, UnsupportedMedia)
 _OPERATIONS: dict[str, dict[str, Any]] = {
     "generate_images": {
@@ -212,13 +216,13 @@ _OPERATIONS: dict[str, dict[str, Any]] = {
         "tags": ["pictures"],
         "openapi_extra": _request_body() | {"parameters": [_TIMEOUT]},
         "responses": _pictures("application/json", "application/zip", "multipart/mixed")
-        | refusals(UnknownModel, InvalidInput, *_READING, *_BUSY),
+        | refusals(UnknownModel, InvalidInput, *_READING, *BUSY),
     },
     "generate_file": {
         "summary": "Generate pictures by a plain URL",
         "tags": ["pictures"],
         "openapi_extra": {"parameters": [*_query_parameters(), _TIMEOUT]},
-        "responses": _pictures() | refusals(UnknownModel, TooLarge, InvalidInput, *_BUSY),
+        "responses": _pictures() | refusals(UnknownModel, TooLarge, InvalidInput, *BUSY),
     },
     "translate_image": {
         "summary": "Make pictures from a picture",
@@ -229,14 +233,14 @@ _OPERATIONS: dict[str, dict[str, Any]] = {
             in_the_style_of_another={"reference": PIXEL, "seed": 7},
         ),
         "responses": _pictures("application/json", "application/zip", "multipart/mixed")
-        | refusals(UnknownModel, InvalidInput, *_READING, *_BUSY),
+        | refusals(UnknownModel, InvalidInput, *_READING, *BUSY),
     },
     "encode_image": {
         "summary": "Tell the vector of a picture",
         "tags": ["pictures"],
         "openapi_extra": _upload(ReadRequest, one_picture={}),
         "responses": _numbers(EncodeReply, MEDIA_TYPES["npy"])
-        | refusals(UnknownModel, InvalidInput, *_READING, *_BUSY),
+        | refusals(UnknownModel, InvalidInput, *_READING, *BUSY),
     },
     "score_image": {
         "summary": "Tell the score of a picture",
@@ -245,7 +249,7 @@ _OPERATIONS: dict[str, dict[str, Any]] = {
         "responses": _numbers(
             ScoreReply, MEDIA_TYPES["npy"], **{"Ganymede-Scores": "beside an array: all, by name"}
         )
-        | refusals(UnknownModel, InvalidInput, *_READING, *_BUSY),
+        | refusals(UnknownModel, InvalidInput, *_READING, *BUSY),
     },
     "list_models": {
         "summary": "List the models",

@@ -14,7 +14,9 @@ from bench.soak_graphs import COLOURS
 from bench.soak_models import make_reader
 from export.bundle import Bundle, fingerprint, write_manifest
 from export.manifest import FreeSize, Task
+from export.publish import export_bundle
 from export.to_torchscript import to_torchscript
+from tests.export.networks import conditional_run
 from tests.tiny_images import picture_bundle
 
 SIZE = FreeSize(min_side=4, max_side=64, max_pixels=4096, stride=2, warm=((8, 8),))
@@ -82,6 +84,14 @@ def scripted_reader(folder: Path) -> Bundle:
     bundle = make_reader(folder)
     example = torch.zeros(2, 3, 16, 16), torch.zeros(2, 4, dtype=torch.int64)
     return _with_scripts(bundle, {"generate": to_torchscript(Speak(), example)})
+
+
+def asked_bundles(folder: Path) -> Path:
+    """Fill a folder with what ``asked`` asks: ``animals``, ``invert`` and ``said``."""
+    export_bundle(conditional_run(), folder, "animals")
+    scripted_bundle(folder, name="invert")
+    scripted_reader(folder)
+    return folder
 
 
 @dataclass
