@@ -40,6 +40,8 @@ ANY_SIZE = FreeSize(
 ONE_SIZE = FixedSize(height=16, width=16)
 CLASSES = ("dark", "light")
 WORDS = ("a", "black", "blue", "cat", "face", "heart", "moon", "red", "star")
+COLOURS = np.random.default_rng(5).standard_normal((2 + len(WORDS), 3)).astype(np.float32)
+"""Of padding, of what is not known, and of each word."""
 TOKENIZER = "tokenizer.json"
 PLANE = (3, "height", "width")
 SOURCE = Image(name="source", channels=3)
@@ -113,12 +115,11 @@ def tokenizer() -> bytes:
 
 
 def _constants(gain: float) -> dict[str, NDArray[Any]]:
-    colours = np.random.default_rng(5).standard_normal((2 + len(WORDS), 3)).astype(np.float32)
     return {
         "column": np.array([-1, 1, 1, 1], np.int64),
         "planes": np.array([-1, 3, 1, 1], np.int64),
         "lights": np.linspace(0, 1, len(CLASSES), dtype=np.float32),
-        "colours": colours,
+        "colours": COLOURS,
         "one": np.array(1, np.float32),
         "gain": np.array(gain, np.float32),
         "half": np.array(127.5, np.float32),

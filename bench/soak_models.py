@@ -20,8 +20,12 @@ def make_models(folder: Path) -> list[Bundle]:
     shutil.copytree(starter_folder() / STARTER, folder / STARTER)
     starters = [load_bundle(path) for path in sorted((folder / STARTER).iterdir())]
     made = [_bundle(folder / PICTURES, version, STARTS, ANY_SIZE, {}) for version in VERSIONS]
-    words = {TOKENIZER: tokenizer()}
-    return [*starters, *made, _bundle(folder / READER, 1, SAYS, ONE_SIZE, words)]
+    return [*starters, *made, make_reader(folder)]
+
+
+def make_reader(folder: Path) -> Bundle:
+    """Write the model that reads texts."""
+    return _bundle(folder / READER, 1, SAYS, ONE_SIZE, {TOKENIZER: tokenizer()})
 
 
 def _bundle(

@@ -11,12 +11,12 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends openjdk-17-jre-headless \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /torchserve
-COPY constraints.txt deploy/torchserve/requirements.txt ./
+COPY constraints.txt deploy/torchserve/requirements.txt deploy/torchserve/requirements-text.txt ./
 # TorchServe 0.12.0 is its last release, and needs PyYAML without saying so.
 RUN python -m venv --without-pip /opt/torchserve \
     && python -m pip --python /opt/torchserve/bin/python install --no-cache-dir --disable-pip-version-check \
         --constraint constraints.txt ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} \
-        --requirement requirements.txt torch torchserve==0.12.0 pyyaml
+        --requirement requirements.txt --requirement requirements-text.txt torch torchserve==0.12.0 pyyaml
 COPY deploy/torchserve/config.properties deploy/torchserve/metrics.yaml /etc/torchserve/
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin ganymede && mkdir /models
 USER 10001:10001

@@ -1,10 +1,10 @@
 """A bundle as a TorchServe archive (``.mar``): a zip that needs nothing of ours to be installed.
 
-In it are the bundle's manifest and TorchScript, the handler of ``deploy/torchserve``, and those
-files of this package and of the service that the handler imports, so that it reads requests, draws
-and replies exactly as the service of this release does. The zip is written here, not by
-``torch-model-archiver``, which would lay all files into one folder. The same bundle is the same
-archive, byte by byte.
+In it are the bundle's manifest, TorchScript and tokenizer, the handler of ``deploy/torchserve``,
+and those files of this package and of the service that the handler imports, so that it reads
+requests, draws and replies exactly as the service of this release does. The zip is written here,
+not by ``torch-model-archiver``, which would lay all files into one folder. The same bundle is the
+same archive, byte by byte.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from export.bundle import MANIFEST, Bundle, verify_files
 from export.errors import NotPackable, NotWritable
-from export.manifest import Manifest, Text
+from export.manifest import Manifest
 
 ANSWERED = ("generate", "translate")
 """The tasks that the handler answers."""
@@ -26,6 +26,8 @@ ANSWERED = ("generate", "translate")
 ENTRY = "ganymede_handler.py"
 HANDLER = (ENTRY, "ganymede_graphs.py", "ganymede_requests.py")
 SETTINGS, REQUIREMENTS = "model-config.yaml", "requirements.txt"
+FOR_TEXTS = "requirements-text.txt"
+"""What the handler needs besides, where a graph reads a text."""
 
 OURS = (
     "export/__init__.py",
@@ -73,7 +75,7 @@ def to_torchserve(bundle: Bundle, folder: Path) -> Path:
         NotWritable: the folder cannot be written.
     """
     manifest = bundle.manifest
-    files = _scripts(manifest)
+    files = _files(manifest)
     verify_files(bundle)
     path = folder / f"{manifest.name}-{manifest.version}.mar"
     try:
@@ -114,8 +116,10 @@ def _entries(bundle: Bundle, files: list[str]) -> Iterator[tuple[str, bytes]]:
     """Names in the archive and what is there; TorchServe reads the first."""
     about = json.dumps(_about(bundle.manifest), indent=1) + "\n"
     yield "MAR-INF/MANIFEST.json", about.encode()
-    for name in (SETTINGS, REQUIREMENTS, *HANDLER):
+    for name in (SETTINGS, *HANDLER):
         yield name, (handler_folder() / name).read_bytes()
+    needed = (REQUIREMENTS, FOR_TEXTS) if _tokenizers(bundle.manifest) else (REQUIREMENTS,)
+    yield REQUIREMENTS, b"".join((handler_folder() / name).read_bytes() for name in needed)
     for name in OURS:
         yield name, (_root() / name).read_bytes()
     for name in (MANIFEST, *files):
@@ -138,20 +142,24 @@ def _about(manifest: Manifest) -> dict[str, object]:
     }
 
 
-def _scripts(manifest: Manifest) -> list[str]:
-    """The TorchScript files of the graphs that the handler answers with."""
+def _tokenizers(manifest: Manifest) -> set[str]:
+    """The files of graphs that read a text; a bundle is opened with all of them."""
+    texts = (graph.text for graph in manifest.graphs.values())
+    return {text.tokenizer for text in texts if text is not None}
+
+
+def _files(manifest: Manifest) -> list[str]:
+    """The TorchScript of the graphs that the handler answers with, and what reads their texts."""
     graphs = [manifest.graph(task) for task in ANSWERED if task in manifest.tasks]
     if not graphs:
         raise NotPackable(
             f"{manifest.name} does {', '.join(manifest.tasks)}, and TorchServe is given models "
             f"that {' or '.join(ANSWERED)}: serve it with `ganymede serve`"
         )
-    for graph in graphs:
-        if graph.torchscript is None:
-            raise NotPackable(
-                f"{manifest.name} {manifest.version} was exported without TorchScript, which "
-                "TorchServe runs: export its run again, without --no-torchscript"
-            )
-        if any(isinstance(entry, Text) for entry in graph.inputs):
-            raise NotPackable(f"{manifest.name} starts from a text, which no request brings yet")
-    return sorted({graph.torchscript for graph in graphs if graph.torchscript is not None})
+    if any(graph.torchscript is None for graph in graphs):
+        raise NotPackable(
+            f"{manifest.name} {manifest.version} was exported without TorchScript, which "
+            "TorchServe runs: export its run again, without --no-torchscript"
+        )
+    scripts = {graph.torchscript for graph in graphs if graph.torchscript is not None}
+    return sorted(scripts | _tokenizers(manifest))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -10,6 +10,7 @@ import torch
 from export.bundle import Bundle, ChecksumMismatch, fingerprint, load_bundle
 from export.manifest import Graph, Manifest
 from export.to_torchscript import load_torchscript
+from export.tokens import Words
 from service.rows import Rows
 
 ANSWERED = ("generate", "translate")
@@ -25,7 +26,8 @@ class Graphs:
         max_rows: of one run; more are computed in several.
 
     Raises:
-        BundleError: the archive is not what ``ganymede export --torchserve`` wrote.
+        BundleError: the archive is not what ``ganymede export --torchserve`` wrote, or the package
+            that reads its texts is missing.
     """
 
     def __init__(self, folder: Path, device: str, max_rows: int) -> None:
@@ -33,8 +35,14 @@ class Graphs:
         self.manifest: Manifest = bundle.manifest
         self._device, self._max_rows = device, max_rows
         self._modules = {
-            path: _load(bundle, path, device) for path in sorted(scripts(bundle.manifest))
+            path: load_torchscript(_verified(bundle, path)).to(device).eval()
+            for path in sorted(scripts(bundle.manifest))
         }
+        for graph in bundle.manifest.graphs.values():
+            if graph.text is not None:
+                _verified(bundle, graph.text.tokenizer)
+        self.words: Mapping[str, Words] = bundle.words
+        """By the name of the graph, what those that read a text understand."""
 
     def run(self, graph: Graph, parts: Sequence[Rows]) -> list[Rows]:
         """The graph's outputs for each part; the parts are of one shape."""
@@ -63,8 +71,8 @@ def scripts(manifest: Manifest) -> set[str]:
     return {graph.torchscript for graph in graphs if graph.torchscript is not None}
 
 
-def _load(bundle: Bundle, relative: str, device: str) -> torch.jit.ScriptModule:
+def _verified(bundle: Bundle, relative: str) -> bytes:
     path = bundle.file(relative)
     if not path.is_file() or fingerprint(path) != bundle.manifest.files[relative]:
         raise ChecksumMismatch(f"{path} is not the file that was exported: pack the bundle again")
-    return load_torchscript(path.read_bytes()).to(device).eval()
+    return path.read_bytes()

@@ -60,7 +60,8 @@ class Handler:
         for place, row in enumerate(data):
             try:
                 headers = context.get_all_request_header(place)
-                asked[place] = read(row, headers, self._graphs.manifest, self._limits)
+                manifest, words = self._graphs.manifest, self._graphs.words
+                asked[place] = read(row, headers, manifest, words, self._limits)
             except Exception as error:
                 replies[place] = self._refuse(error, place, context)
         for places in _alike(asked):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from export.manifest import Manifest, Task
+from export.tokens import Words
 from service.errors import InvalidInput, TooLarge, UnknownModel, UnsupportedMedia
 from service.fields import FieldErrors
 from service.images import DEFAULT_QUALITY, LOSSY, UploadedFile
@@ -47,7 +48,11 @@ class Asked:
 
 
 def read(
-    row: Mapping[str, Any], headers: Mapping[str, Any], manifest: Manifest, limits: Limits
+    row: Mapping[str, Any],
+    headers: Mapping[str, Any],
+    manifest: Manifest,
+    words: Mapping[str, Words],
+    limits: Limits,
 ) -> Asked:
     """Read one request of a batch.
 
@@ -55,6 +60,7 @@ def read(
         row: its parts by name, as TorchServe gives them.
         headers: those of HTTP, and those of the parts by the names of the parts.
         manifest: of the model that shall answer.
+        words: that its graphs understand, by their names.
         limits: on what it may ask for.
 
     Raises:
@@ -70,7 +76,14 @@ def read(
     graph, picture = manifest.graph(task), None
     if file is not None:
         picture = UploadedFile(file, limits.max_upload_pixels).decode(image_input(graph).channels)
-    fitted = plan(graph, manifest.size, request, limit=limits.max_images, picture=picture)
+    fitted = plan(
+        graph,
+        manifest.size,
+        request,
+        limit=limits.max_images,
+        picture=picture,
+        words=words.get(manifest.tasks[task]),
+    )
     facts = _facts(request, fitted, manifest)
     nbytes = fitted.expected.nbytes
     if nbytes > limits.max_input_bytes:

@@ -17,13 +17,14 @@ from export.bundle import load_bundle
 from export.to_torchserve import to_torchserve
 from tests.acceptance.asking import eventually
 from tests.acceptance.torchserve import TorchServe, torchserve
-from tests.deploy.asked import ANIMALS, INVERT, WRONG, Row, assert_same, path_of, png
+from tests.deploy.asked import ANIMALS, INVERT, SAID, WRONG, Row, assert_same, path_of, png
 from tests.deploy.scripted import asked_bundles
 from tests.service.processes import running
 
 pytestmark = pytest.mark.acceptance
 
-GOOD = [*(("animals", body) for body in ANIMALS), *(("invert", body) for body in INVERT)]
+MODELS = {"animals": ANIMALS, "invert": INVERT, "said": SAID}
+GOOD = [(name, body) for name, bodies in MODELS.items() for body in bodies]
 ROOT = Path(__file__).resolve().parents[2]
 AT_ONCE = 16
 TOLD = "ganymede_torchserve"
@@ -36,11 +37,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def rival(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServe]:
-    """TorchServe with both models, every worker ready."""
+    """TorchServe with all models, every worker ready."""
     folder = tmp_path_factory.mktemp("torchserve")
-    for name in ("animals", "invert"):
+    for name in MODELS:
         to_torchserve(load_bundle(models / name / "1"), folder / "store")
-    with torchserve(folder, {"animals", "invert"}) as running:
+    with torchserve(folder, {*MODELS}) as running:
         yield running
 
 

@@ -27,7 +27,8 @@ def python() -> Path:
         pytest.skip("there is no java: apt-get install openjdk-17-jre-headless")
     if named := os.environ.get("GANYMEDE_TORCHSERVE_PYTHON"):
         return Path(named)
-    lines = (FILES / "requirements.txt").read_text("utf-8").splitlines()
+    names = ("requirements.txt", "requirements-text.txt")
+    lines = [line for name in names for line in (FILES / name).read_text("utf-8").splitlines()]
     needed = [line for line in lines if not line.startswith("#")]
     packages = ("torchserve==0.12.0", "pyyaml==6.0.3", "torch==2.13.0")
     try:

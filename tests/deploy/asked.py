@@ -36,6 +36,10 @@ INVERT: list[Row] = [
     {"image": TEXT, "seed": 3, "num_images": 2, "strength": 0.75},
     {"image": b64encode(png(7, 13)).decode(), "seed": 4, "strength": 0},
 ]
+SAID: list[Row] = [
+    {"text": "a red heart", "seed": 7, "num_images": 3},
+    {"text": "A purple MOON", "seed": 8, "format": "npy"},
+]
 WRONG: list[tuple[str, Row]] = [
     ("animals", {"seed": -1}),
     ("animals", {"label": "foks"}),
@@ -47,6 +51,8 @@ WRONG: list[tuple[str, Row]] = [
     ("invert", {"image": TEXT, "fit": "crop"}),
     ("invert", {"image": "no base64!"}),
     ("invert", {"image": b64encode(b"no picture").decode()}),
+    ("invert", {"seed": 7, "text": "a red heart"}),
+    ("said", {"seed": 7, "text": "zebra"}),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.soak_graphs import COLOURS
+from bench.soak_models import make_reader
 from export.bundle import Bundle, fingerprint, write_manifest
-from export.manifest import FreeSize
+from export.manifest import FreeSize, Task
 from export.publish import export_bundle
 from export.to_torchscript import to_torchscript
 from tests.export.networks import conditional_run
@@ -44,10 +47,14 @@ def scripted_bundle(folder: Path, *, name: str = "invert") -> Bundle:
         folder, name=name, size=SIZE, tasks=("generate", "translate"), grain=True
     )
     picture, knob = torch.zeros(2, 3, 8, 8), torch.ones(2)
-    scripts = {
+    scripts: dict[Task, bytes] = {
         "generate": to_torchscript(Generate(), (picture, knob)),
         "translate": to_torchscript(Translate(), (picture, knob, picture)),
     }
+    return _with_scripts(bundle, scripts)
+
+
+def _with_scripts(bundle: Bundle, scripts: Mapping[Task, bytes]) -> Bundle:
     manifest, files, graphs = bundle.manifest, dict(bundle.manifest.files), {}
     for task, content in scripts.items():
         path = bundle.path / f"{task}.pt"
@@ -59,10 +66,31 @@ def scripted_bundle(folder: Path, *, name: str = "invert") -> Bundle:
     )
 
 
+class Speak(nn.Module):
+    """``tanh(z + the mean of the words' colours)``."""
+
+    colours: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("colours", torch.from_numpy(COLOURS))
+
+    def forward(self, z: Tensor, text: Tensor) -> tuple[Tensor]:
+        return (_to_bytes(torch.tanh(z + self.colours[text].mean(1)[:, :, None, None])),)
+
+
+def scripted_reader(folder: Path) -> Bundle:
+    """Write ``<folder>/said/1``: it generates what a text says."""
+    bundle = make_reader(folder)
+    example = torch.zeros(2, 3, 16, 16), torch.zeros(2, 4, dtype=torch.int64)
+    return _with_scripts(bundle, {"generate": to_torchscript(Speak(), example)})
+
+
 def asked_bundles(folder: Path) -> Path:
-    """Fill a folder with what ``asked`` asks: ``animals``, trained here, and ``invert``."""
+    """Fill a folder with what ``asked`` asks: ``animals``, ``invert`` and ``said``."""
     export_bundle(conditional_run(), folder, "animals")
     scripted_bundle(folder, name="invert")
+    scripted_reader(folder)
     return folder
 
 

@@ -28,7 +28,18 @@ from service.config import ServiceConfig
 from service.images import Pixels
 from service.replies import Facts, Rendered, render
 from service.rows import Rows
-from tests.deploy.asked import ANIMALS, INVERT, TEXT, WRONG, Row, assert_same, path_of, pixels, png
+from tests.deploy.asked import (
+    ANIMALS,
+    INVERT,
+    SAID,
+    TEXT,
+    WRONG,
+    Row,
+    assert_same,
+    path_of,
+    pixels,
+    png,
+)
 from tests.deploy.scripted import FakeContext, asked_bundles
 from tests.service.conftest import serving
 
@@ -100,7 +111,9 @@ async def service_reply(client: httpx.AsyncClient, model: str, body: Row) -> htt
     return await client.post(path_of(body), json={"model": model, **body})
 
 
-@pytest.mark.parametrize(("name", "bodies"), [("animals", ANIMALS), ("invert", INVERT)])
+@pytest.mark.parametrize(
+    ("name", "bodies"), [("animals", ANIMALS), ("invert", INVERT), ("said", SAID)]
+)
 async def test_batch_is_answered_as_the_service_answers(
     name: str, bodies: list[Row], models: Path, tmp_path: Path, client: httpx.AsyncClient
 ) -> None:
@@ -121,7 +134,7 @@ async def test_bad_item_is_refused_as_by_the_service_and_spoils_no_other(
     name: str, body: Row, models: Path, tmp_path: Path, client: httpx.AsyncClient
 ) -> None:
     worker = Worker(models, name, tmp_path / name)
-    good = {"seed": 7, "num_images": 2}
+    good = {"seed": 7, "num_images": 2} | ({"text": "a cat"} if name == "said" else {})
     before, refusal, after = worker(good, body, good)
     theirs = (await service_reply(client, name, body)).json()
     assert worker.context.statuses[1] == (theirs["status"], theirs["title"])
@@ -260,6 +273,13 @@ def test_damaged_archive_does_not_load(models: Path, tmp_path: Path) -> None:
         Handler().initialize(FakeContext(tmp_path))
 
 
+def test_damaged_tokenizer_does_not_load(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "said" / "1", tmp_path / "bundle")
+    (tmp_path / "bundle" / "tokenizer.json").write_bytes(b"another")
+    with pytest.raises(ChecksumMismatch, match=r"tokenizer\.json"):
+        Handler().initialize(FakeContext(tmp_path))
+
+
 def test_picture_that_cannot_be_encoded_fails_alone(
     animals: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,6 +326,11 @@ def test_limits_are_those_of_the_service() -> None:
 def test_requirements_are_those_of_the_release() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     ours = {(each.name, each.specifier) for each in map(Requirement, project["dependencies"])}
-    lines = (FILES / "requirements.txt").read_text("utf-8").splitlines()
-    needed = [Requirement(line) for line in lines if not line.startswith("#")]
-    assert {(each.name, each.specifier) for each in needed} <= ours
+    texts = {*map(Requirement, project["optional-dependencies"]["text"])}
+    assert {(each.name, each.specifier) for each in _required("requirements.txt")} <= ours
+    assert {*_required("requirements-text.txt")} == texts
+
+
+def _required(name: str) -> list[Requirement]:
+    lines = (FILES / name).read_text("utf-8").splitlines()
+    return [Requirement(line) for line in lines if not line.startswith("#")]

@@ -12,8 +12,8 @@ import pytest
 
 from export.bundle import Bundle, ChecksumMismatch, write_manifest
 from export.errors import NotPackable, NotWritable
-from export.manifest import Label, Text
 from export.to_torchserve import HANDLER, OURS, to_torchserve
+from tests.deploy.scripted import scripted_reader
 from tests.tiny import tiny_bundle
 from tests.tiny_images import picture_bundle
 
@@ -79,15 +79,17 @@ def test_bundle_that_gives_no_pictures_is_refused(tmp_path: Path) -> None:
         to_torchserve(picture_bundle(tmp_path, tasks=("encode", "score")), tmp_path)
 
 
-def test_bundle_that_starts_from_a_text_is_refused(animals: Bundle, tmp_path: Path) -> None:
-    manifest = animals.manifest
-    graph = manifest.graph("generate")
-    text = Text(name="text", tokenizer="generator.pt", length=4)
-    inputs = [text if isinstance(entry, Label) else entry for entry in graph.inputs]
-    graphs = {"generator": graph.model_copy(update={"inputs": tuple(inputs)})}
-    other = Bundle(tmp_path, manifest.model_copy(update={"graphs": graphs}), animals.digest)
-    with pytest.raises(NotPackable, match="a text"):
-        to_torchserve(other, tmp_path)
+def test_what_reads_a_text_brings_its_tokenizer(archive: Path, tmp_path: Path) -> None:
+    bundle = scripted_reader(tmp_path)
+    with zipfile.ZipFile(to_torchserve(bundle, tmp_path)) as opened:
+        packed = opened.read("bundle/tokenizer.json")
+        needed = opened.read("requirements.txt").decode()
+    assert packed == bundle.file("tokenizer.json").read_bytes()
+    with zipfile.ZipFile(archive) as opened:
+        plain = opened.read("requirements.txt").decode()
+    assert needed.startswith(plain)
+    assert "tokenizers" in needed
+    assert "tokenizers" not in plain
 
 
 def test_damaged_bundle_is_refused(animals: Bundle, tmp_path: Path) -> None:
