@@ -26,13 +26,15 @@ OBJECTIVES: Mapping[str, ObjectiveConfig] = MappingProxyType(
         "non-saturating": GAME,
         "non-saturating, simultaneous": GAME.model_copy(update={"updates": "simultaneous"}),
         "minimax": GAME.model_copy(update={"objective": "minimax"}),
+        "maximum likelihood": GAME.model_copy(update={"objective": "maximum_likelihood"}),
         "relativistic, R1 + R2": GAME.model_copy(
             update={"objective": "relativistic", "r1": 0.1, "r2": 0.1}
         ),
     }
 )
-# Lin et al. 2018 (arXiv:1712.04086), table 1: means and standard errors of 10 trials, by networks
-# and budgets of its own.
+# Lin et al. 2018 (arXiv:1712.04086), table 1: means and standard errors of 10 trials. By its code G
+# has four layers of 400 with batch norm, D three of 200 with maxout; Adam 1e-4 takes 400,000 steps
+# in batches of 100.
 PUBLISHED = {
     "ring": (
         ("GAN", "6.3 ± 0.5", "98.2 ± 0.2", "0.45 ± 0.09"),
