@@ -33,6 +33,7 @@ from training.lab.pairs import plane_gans, train_on
 from training.lab.stacked import Stacks
 from training.metrics.divergence import jensen_shannon, kullback_leibler
 from training.metrics.judge import Judge
+from training.recipe import Sgd
 from training.recipes.gan import ObjectiveConfig
 
 LOG2 = math.log(2)
@@ -154,7 +155,7 @@ def test_pairs_side_by_side_do_not_feel_each_other() -> None:
 
 
 def test_a_few_steps_bring_the_points_to_the_ring() -> None:
-    clouds = train_on(ring(), modes.OBJECTIVES["relativistic, R1 + R2"], 2, 250)
+    clouds = train_on(ring(), modes.OBJECTIVES["relativistic, R1 + R2"], 2, 100)
     assert clouds.shape == (2, 2_500, 2)
     radii = np.linalg.norm(clouds, axis=2)
     assert 0.8 < np.median(radii) < 1.1
@@ -170,6 +171,29 @@ def test_modes_come_with_a_perfect_sampler_and_the_literature(name: str) -> None
     assert who[:2] == ["ours: minimax", "perfect sampler"]
     assert len([w for w in who if w.startswith("published")]) == 4
     assert str(finding.rows[1]["modes"]).startswith("8" if name == "ring" else "25")
+
+
+def test_the_games_of_the_plane_are_those_that_are_compared() -> None:
+    played = {name: game.objective for name, game in modes.OBJECTIVES.items()}
+    assert set(played.values()) == {
+        "minimax",
+        "nonsaturating",
+        "maximum_likelihood",
+        "relativistic",
+    }
+    alike = {"objective", "updates", "r1", "r2"}
+    rest = [game.model_dump(exclude=alike) for game in modes.OBJECTIVES.values()]
+    assert all(settings == rest[0] for settings in rest)  # the same optimisers for all
+
+
+def test_a_game_that_diverged_is_a_row_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    ruined = modes.GAME.model_copy(
+        update={"objective": "maximum_likelihood", "g_optimizer": Sgd(lr=1e20)}
+    )
+    monkeypatch.setattr(modes, "OBJECTIVES", {"maximum likelihood": ruined})
+    finding = modes.experiment("ring", 1, iterations=20, games=("maximum likelihood",))
+    assert finding.rows[0]["who"] == "ours: maximum likelihood"
+    assert finding.rows[0]["modes"] == "diverged"
 
 
 def test_stacks_are_three_digits_as_colours() -> None:

@@ -56,10 +56,16 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             "seconds",
         ),
         "ring": Experiment(
-            modes.EXPERIMENTS["ring"], "8 modes on a circle, by objective", "minutes", seeded=True
+            modes.EXPERIMENTS["ring"],
+            "8 modes on a circle, by objective",
+            "ten minutes",
+            seeded=True,
         ),
         "grid": Experiment(
-            modes.EXPERIMENTS["grid"], "25 modes on a grid, by objective", "minutes", seeded=True
+            modes.EXPERIMENTS["grid"],
+            "25 modes on a grid, by objective",
+            "ten minutes",
+            seeded=True,
         ),
         "stacked-mnist": Experiment(
             stacked.experiment, "1,000 modes: three digits as colours", "half an hour", seeded=True

@@ -20,7 +20,7 @@ from training.lab.mixtures import Draws, Mixture
 from training.lab.rehearsal import rehearse
 from training.recipes.gan import GAN, ObjectiveConfig
 
-HIDDEN = 64
+HIDDEN, LAYERS = 128, 3
 SAMPLES = 2_500
 PAIR_BATCH = 128
 
@@ -40,16 +40,15 @@ class Linears(nn.Module):
 
 
 class Perceptrons(nn.Module):
-    """S perceptrons of two hidden layers: [S * N, inputs] -> [S * N, outputs]."""
+    """S perceptrons: [S * N, inputs] -> [S * N, outputs]."""
 
     def __init__(self, copies: int, inputs: int, outputs: int) -> None:
         super().__init__()
         self.copies = copies
-        sizes = (inputs, HIDDEN, HIDDEN, outputs)
-        layers = [Linears(copies, a, b) for a, b in pairwise(sizes)]
-        self.layers = nn.Sequential(
-            layers[0], nn.LeakyReLU(0.2), layers[1], nn.LeakyReLU(0.2), layers[2]
-        )
+        layers: list[nn.Module] = []
+        for a, b in pairwise((inputs, *[HIDDEN] * LAYERS, outputs)):
+            layers += [Linears(copies, a, b), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, x: Tensor) -> Tensor:
         """Each copy of its own rows."""

@@ -14,6 +14,7 @@
     images, maps -> fcn.py      an FCN-8s trained on real pairs: the class of each pixel
                  -> segmentation.py  the FCN-score: pixel and class accuracy, class IoU
     points, labels -> modes.py       how many modes of a known distribution, and how evenly
+    pictures       -> principal.py       what principal components hold of them
     pictures       -> reconstruction.py  how near to what they were made from
     densities      -> divergence.py  by quadrature, and out of a discriminator's loss
 
