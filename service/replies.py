@@ -67,14 +67,14 @@ class Facts:
     def etag(self, digest: str) -> str:
         """Names the reply before it exists: two replies with one tag show the same pictures.
 
-        It is weak where the reply also tells times.
+        It is weak but for arrays: JSON also tells times, and a picture may be deflated in two ways.
 
         Args:
             digest: of the bundle.
         """
         parts = (digest, __version__, CODEC, self.plan.key(), repr(self.form), self.quality)
         tag = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
-        return f'W/"{tag}"' if self.form.container == "json" else f'"{tag}"'
+        return f'"{tag}"' if self.form.container == "npy" else f'W/"{tag}"'
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
+from base64 import b64decode, b64encode
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 
 from bench.soak_bodies import sources
 from bench.soak_checks import checks
@@ -19,6 +23,7 @@ from bench.soak_reference import Asked, Reference
 from bench.soak_trouble import worker_pids
 from bench.soak_watch import Counters, Log, Memory, regress
 from bench.soak_wishes import Mix, Wish
+from service import png
 from service.negotiation import Form
 
 MOMENT = (0, False)
@@ -68,6 +73,32 @@ def test_only_the_right_pictures_are_right(reference: Reference, container: str)
     other.headers["ETag"] = "another"
     assert "tag" in str(judge(wish, other, reference, serving, MOMENT))
     assert "status 500" in str(judge(wish, httpx.Response(500), reference, serving, MOMENT))
+
+
+@pytest.mark.parametrize("container", ["json", "image"])
+@pytest.mark.parametrize(("flipped", "verdict"), [(0, None), (1, "other pictures")])
+def test_the_same_pixels_in_other_bytes_are_right(
+    reference: Reference, container: str, flipped: int, verdict: str | None
+) -> None:
+    asked = Asked(STARTER, "generate", {"num_images": 1}, Form(container, "png"))  # type: ignore[arg-type]
+    wish = Wish("generate", "/generate", asked=asked, seed=7, reply="pictures")
+    good = right(reference, wish)
+
+    def again(file: bytes) -> bytes:
+        pixels = np.asarray(Image.open(io.BytesIO(file)))
+        return png.encode(pixels.reshape(*pixels.shape[:2], -1) ^ np.uint8(flipped), png.ZLIB)
+
+    if container == "json":
+        document = good.json()
+        (image,) = document["images"]
+        image["data"] = b64encode(again(b64decode(image["data"]))).decode()
+        content = json.dumps(document).encode()
+    else:
+        content = again(good.content)
+    assert content != good.content
+    reply = httpx.Response(200, headers=good.headers, content=content)
+    found = judge(wish, reply, reference, Serving(1, frozenset({1})), MOMENT)
+    assert found is None if verdict is None else verdict in str(found)
 
 
 PLAIN = Asked(PICTURES, "translate", {}, Form("json", "png"), source=SMALL)

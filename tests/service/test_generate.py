@@ -376,7 +376,7 @@ async def test_a_known_tag_is_answered_without_inference(client: httpx.AsyncClie
     url = "/generate/tiny.png?seed=123456"
     etag = (await client.get(url)).headers["etag"]
     before = await runs(client)
-    for known in (etag, f'"other", {etag}', f"W/{etag}", "*"):
+    for known in (etag, f'"other", {etag}', etag.removeprefix("W/"), "*"):
         reply = await client.get(url, headers={"If-None-Match": known})
         assert (reply.status_code, reply.content) == (304, b"")
         assert reply.headers["etag"] == etag
