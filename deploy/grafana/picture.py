@@ -29,7 +29,7 @@ MAIN = (
     "Time to answer",
     "Mean time by phase",
     "Refused",
-    "Rows waiting",
+    "Queue taken",
     "Batch sizes",
     "Device busy",
     "Replies sent again",

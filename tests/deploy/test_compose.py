@@ -27,6 +27,7 @@ WITH_GPU: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose.gpu.yml").read
 WITH_TRACES: dict[str, Any] = yaml.safe_load(
     (ROOT / "deploy/compose.traces.yml").read_text("utf-8")
 )
+WITH_KEYS: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose.keys.yml").read_text("utf-8"))
 STAYING = [name for name, service in SERVICES.items() if "profiles" not in service]
 
 
@@ -170,8 +171,15 @@ def test_settings_given_to_the_service_exist() -> None:
     given = set(re.findall(r"^\s+(GANYMEDE_\w+)=", DOCKERFILE, re.MULTILINE))
     assert {"GANYMEDE_HOST", "GANYMEDE_MODELS"} <= given
     given |= set(SERVICES["service"]["environment"])
-    given |= set(WITH_GPU["services"]["service"]["environment"])
+    for override in (WITH_GPU, WITH_KEYS):
+        given |= set(override["services"]["service"]["environment"])
     assert given <= known
+
+
+def test_keys_lie_where_the_container_may_write_and_they_stay() -> None:
+    file = Path(WITH_KEYS["services"]["service"]["environment"]["GANYMEDE_KEYS_FILE"])
+    volumes = [mount.split(":") for mount in SERVICES["service"]["volumes"]]
+    assert [str(file.parent)] in [rest for name, *rest in volumes if name in COMPOSE["volumes"]]
 
 
 def test_stopping_waits_for_the_drain() -> None:
