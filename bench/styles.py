@@ -83,7 +83,9 @@ def translate(bundle: Bundle, sources: Images, seeds: list[int]) -> NDArray[np.u
     answer = next(output for output in graph.outputs if isinstance(output, ImageOutput))
     planes = np.asarray(sources).transpose(0, 3, 1, 2).astype(np.float32) / 255
     given: Rows = {image.name: image.low + (image.high - image.low) * planes}
-    rows = chosen_rows(graph.inputs, seeds, *planes.shape[2:], given=given)
+    last = len(graph.label.classes) - 1 if graph.label else 0  # the domain of the truths
+    labels = [last] * len(seeds)
+    rows = chosen_rows(graph.inputs, seeds, *planes.shape[2:], labels=labels, given=given)
     run = onnx_run(bundle.file(graph.onnx))
     starts = range(0, len(seeds), BATCH_ROWS)
     return np.concatenate([run(cut(rows, k, k + BATCH_ROWS))[answer.name] for k in starts])

@@ -98,9 +98,11 @@ def test_a_folder_that_is_none_says_so(two: tuple[Path, Path]) -> None:
         load(two[0], pairing="unpaired:nowhere")
 
 
-def test_a_source_is_found_again_from_any_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir("/tmp")
-    assert absolute_pairing("unpaired:mine") == "unpaired:/tmp/mine"
+def test_a_source_is_found_again_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert absolute_pairing("unpaired:mine") == f"unpaired:{tmp_path / 'mine'}"
     assert absolute_pairing("unpaired:mnist") == "unpaired:mnist"
     assert other_source("unpaired:mnist") == "mnist"
     assert other_source("left") is None
