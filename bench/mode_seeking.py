@@ -3,10 +3,9 @@
     python -m bench.mode_seeking cgan-fashion-fast --out FOLDER
 
 Each weight is a training of its own from the same seed, then ``ganymede evaluate``'s figures of
-variety (distances within a class, NDB, JSD) beside those of quality; of a translator, those of
-``styles.py``. With a weight, a step draws
-two pictures for each label, so that it costs more for the same images seen: the control, a weight
-that is next to nothing, has the same two draws and no term.
+variety (distances within a class, a text or a source, NDB, JSD) beside those of quality. With a
+weight, a step draws two pictures for each label, so that it costs more for the same images seen:
+the control, a weight that is next to nothing, has the same two draws and no term.
 """
 
 from __future__ import annotations
@@ -21,20 +20,21 @@ from bench.command import console, run
 from bench.measures import Budget, trained
 from bench.progress import shown
 from bench.result import Result
-from bench.styles import score_translator
 from export.evaluate import Wanted, evaluate, opened
 from training.data.progress import Progress
 
 CONTROL = 1e-9
 WEIGHTS = (0.0, CONTROL, 0.1, 1.0)
-METRICS = (  # those that there are: of a generator of classes, or of a translator
+METRICS = (  # those that there are: of a generator of classes or of texts, or of a translator
     "diversity within classes",
+    "diversity within texts",
     "diversity within sources",
     "pixel deviation",
     "NDB",
     "JSD",
     "FD-judge",
     "KD-judge",
+    "FD-lite0",
     "coverage",
     "label agreement",
     "GAN-train",
@@ -52,11 +52,7 @@ def weigh(preset: str, weight: float, folder: Path, budget: Budget, progress: Pr
     own = Budget(settings, budget.samples, budget.seeds)
     path, minutes = trained(preset, place, own)
     with opened(str(path), [], None, lambda step: None) as bundle:
-        wanted = Wanted(samples=budget.samples)
-        translates = "translate" in bundle.manifest.tasks
-        figures = list(
-            score_translator(bundle, progress) if translates else evaluate(bundle, wanted, progress)
-        )
+        figures = list(evaluate(bundle, Wanted(samples=budget.samples), progress))
     found = {figure.metric: figure.model_dump() for figure in figures}
     return {"weight": weight, "minutes": minutes, "figures": found}
 

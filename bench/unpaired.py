@@ -25,9 +25,9 @@ from bench.coders import Row, table
 from bench.command import BenchError, console, run
 from bench.pairs import CHUNK, Images, Truth
 from bench.result import Result
-from bench.styles import EACH, VARIED
 from export.draw import draw
 from export.manifest import Latent, Quality
+from export.scoring import EACH, VARIED
 from export.servable import offer
 from training.config import RunConfig
 from training.data import Dataset, Split, load

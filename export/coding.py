@@ -21,7 +21,7 @@ from training.metrics.reconstruction import psnr_db
 
 FITTED = 25_000_000  # pixels that PCA is fitted on: all but the largest data
 SCORE_NUMBERS = 32  # of PCA beside a score
-CHUNK = 100
+CHUNK = 32
 
 Floats = NDArray[np.float64]
 
@@ -43,17 +43,17 @@ def image_of(graph: Graph) -> Image | None:
     return images[0] if len(images) == 1 and not others else None
 
 
-def answers(graph: Graph, run: Run, images: Images, output: str, seed: int = 0) -> NDArray[Any]:
-    """What a graph that takes pictures makes of each of them."""
+def answers(graph: Graph, run: Run, images: Images, output: str, label: int = 0) -> NDArray[Any]:
+    """What a graph that takes pictures makes of each of them; picture k has seed k."""
     entry = image_of(graph)
     assert entry is not None  # as whoever asks has seen
     parts = []
     for start in range(0, len(images), CHUNK):
         chunk = images[start : start + CHUNK]
         levels = np.moveaxis(chunk.astype(np.float32) / 255, 3, 1)
-        seeds = range(seed + start, seed + start + len(chunk))
+        seeds = range(start, start + len(chunk))
         given = {entry.name: entry.low + (entry.high - entry.low) * levels}
-        labels = [0] * len(chunk)
+        labels = [label] * len(chunk)
         rows = chosen_rows(graph.inputs, seeds, *chunk.shape[1:3], labels=labels, given=given)
         parts.append(run(rows)[output])
     return np.concatenate(parts)

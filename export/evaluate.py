@@ -1,9 +1,10 @@
 """How good is a bundle? Its graphs, run as a service runs them, measured by ``training.metrics``.
 
 Which figures there are follows from its tasks and from the roles of its inputs, never from the
-system that made it: ``generate`` is compared with real images (``scoring.py``), a code that
-``encode`` gives and ``generate`` takes is followed from picture to picture, and ``score`` is asked
-to tell pictures apart (``coding.py``). ``reality.py`` is the data.
+system that made it: ``generate`` is compared with real images (``scoring.py``), ``translate`` with
+the truth of pairs (``translating.py``), a code that ``encode`` gives and ``generate`` takes is
+followed from picture to picture, and ``score`` is asked to tell pictures apart (``coding.py``).
+``reality.py`` is the data.
 """
 
 from __future__ import annotations
@@ -12,21 +13,23 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from export.bundle import MANIFEST, Bundle, load_bundle, write_manifest
 from export.catalogue import find
 from export.coding import code_and_latent, image_of, reconstruction, separation
 from export.errors import InvalidChoice
-from export.manifest import FixedSize, ImageOutput, Manifest, Quality, Text
+from export.manifest import FixedSize, ImageOutput, Manifest, Quality
 from export.manifest import Image as Picture
 from export.reality import LEAST_ACCURACY, Labelled, Reality, meet
-from export.rows import Run
+from export.rows import Run, sizes
 from export.runtime import onnx_run
 from export.sampling import Generator, pictures
-from export.scoring import SAMPLES, Sample, score_generator
+from export.scoring import SAMPLES, Sample, score_generator, within_texts
+from export.translating import translation
 from training import data
-from training.data.dataset import Images, Labels
+from training.data.dataset import Dataset, Images, Labels
 from training.data.progress import Progress, silent
 from training.metrics.features import Extractor, inception, lite0, of_judge
 
@@ -93,12 +96,20 @@ def evaluate(
     if not doable:
         raise InvalidChoice(
             f"no figure is known for {', '.join(manifest.tasks)} of {manifest.name} alone: it can "
-            "be compared with data when it generates from a seed, codes and decodes, or scores"
+            "be compared with data when it generates, translates, codes and decodes, or scores"
         )
-    reality = meet(_source(bundle, wanted), *_shape(manifest), progress, cache)
+    source, shape = _source(bundle, wanted), _shape(manifest)
     runs = {task: onnx_run(bundle.file(manifest.graph(task).onnx)) for task in manifest.tasks}
+    if "translate" in doable:
+        pairs = _pairs(source, sizes(manifest.size)[0][0], cache)
+        (eyes, *_) = extractors(wanted.features, None)
+        yield from translation(manifest, runs["translate"], pairs, eyes, progress)
+    if doable == {"translate"}:
+        return
+    told = "generate" in doable and manifest.graph("generate").text is not None
+    reality = meet(source, *shape, progress, cache, judged=not told)
     if "generate" in doable:
-        yield from _generated(manifest, runs["generate"], reality, wanted, progress)
+        yield from _generated(bundle, runs["generate"], reality, wanted, progress)
     if "encode" in doable:
         yield from reconstruction(manifest, runs["encode"], runs["generate"], reality, progress)
     if "score" in doable:
@@ -107,14 +118,15 @@ def evaluate(
 
 
 def measurable(manifest: Manifest) -> set[str]:
-    """The tasks that can be measured by pictures alone."""
+    """The tasks that can be measured by pictures and their captions."""
     found = set()
     if "generate" in manifest.tasks and isinstance(manifest.size, FixedSize):
         inputs = manifest.graph("generate").inputs
-        asks = any(isinstance(entry, Picture | Text) for entry in inputs)
-        found |= set() if asks else {"generate"}
+        found |= set() if any(isinstance(entry, Picture) for entry in inputs) else {"generate"}
     if code_and_latent(manifest) and image_of(manifest.graph("encode")):
         found.add("encode")
+    elif "translate" in manifest.tasks and image_of(manifest.graph("translate")):
+        found.add("translate")  # a coder's is measured as its code is
     if "score" in manifest.tasks and image_of(manifest.graph("score")):
         found.add("score")
     return found
@@ -142,31 +154,35 @@ def record(bundle: Bundle, figures: Sequence[Quality]) -> Bundle:
     return write_manifest(bundle.path, bundle.manifest.model_copy(update={"quality": quality}))
 
 
-def sampler(generator: Generator) -> Sample:
-    """The pictures that a service would answer with, for labels and seeds."""
+def sampler(generator: Generator, texts: Sequence[str] = ()) -> Sample:
+    """The pictures that a service would answer with, for labels and seeds; of texts in turn."""
 
     def sample(labels: Labels, seeds: list[int]) -> Images:
-        return pictures(generator, seeds, labels=[int(label) for label in labels])
+        said = [texts[seed % len(texts)] for seed in seeds] if texts else ()
+        return pictures(generator, seeds, labels=[int(label) for label in labels], texts=said)
 
     return sample
 
 
-def extractors(names: Sequence[str], reality: Reality) -> list[Extractor]:
+def extractors(names: Sequence[str], reality: Reality | None) -> list[Extractor]:
     """The features of these names; by default the judge's, or lite0 where there is no judge.
+
+    Without a ``reality`` there is none.
 
     Raises:
         InvalidChoice: no such features, or no judge for this data.
         FeaturesMissing: their weights are not here.
     """
-    verdicts = reality.verdicts
+    verdicts = reality.verdicts if reality else None
     found = []
     for name in names or (("judge",) if verdicts else ("lite0",)):
         kind, _, path = name.partition(":")
         if kind == "judge" and not path:
-            if verdicts is None:
+            if reality is None or verdicts is None:
+                name = reality.name if reality else "what is translated"
                 raise InvalidChoice(
-                    f"{reality.name} cannot teach a judge, which needs classes, 128 images and 16 "
-                    "pixels: --features lite0"
+                    f"{name} cannot teach a judge, which needs classes, 128 images and 16 pixels: "
+                    "--features lite0"
                 )
             found.append(of_judge(verdicts.judge, f"{reality.judge_protocol}; its 128 features"))
         elif name == "lite0":
@@ -179,10 +195,13 @@ def extractors(names: Sequence[str], reality: Reality) -> list[Extractor]:
 
 
 def _generated(
-    manifest: Manifest, run: Run, reality: Reality, wanted: Wanted, progress: Progress
+    bundle: Bundle, run: Run, reality: Reality, wanted: Wanted, progress: Progress
 ) -> Iterator[Quality]:
+    manifest = bundle.manifest
     graph, size = manifest.graph("generate"), manifest.size
     assert isinstance(size, FixedSize)  # as measurable has seen
+    if graph.text and not reality.texts:
+        raise InvalidChoice(f"{reality.name} has no captions: add --data NAME of a set that has")
     if verdicts := reality.verdicts:
         yield Quality(
             metric=JUDGE,
@@ -191,15 +210,26 @@ def _generated(
             samples=len(reality.test),
             protocol=f"{reality.judge_protocol}; reference: the least that it needs",
         )
-    generator = Generator(run, graph.inputs, graph.outputs, size.height, size.width)
+    words = bundle.words.get(manifest.tasks["generate"])
+    generator = Generator(run, graph.inputs, graph.outputs, size.height, size.width, words)
+    texts, eyes = reality.texts if graph.text else (), extractors(wanted.features, reality)
     yield from score_generator(
-        sampler(generator),
+        sampler(generator, texts),
         reality,
-        extractors(wanted.features, reality),
+        eyes,
         classes=graph.label.classes if graph.label else (),
         samples=wanted.samples,
         progress=progress,
     )
+    if texts:
+        yield within_texts(partial(sampler, generator), texts, eyes[0])
+
+
+def _pairs(source: str, side: int, cache: Path | None) -> Dataset:
+    pairs = data.load(source, split="test", size=side, cache=cache)
+    if pairs.sources is None:
+        raise InvalidChoice(f"{source} has no pairs: add --data NAME of a set that has")
+    return pairs
 
 
 def _source(bundle: Bundle, wanted: Wanted) -> str:

@@ -21,6 +21,7 @@ from training.metrics.judge import SMALLEST_SIDE, Judge, JudgeSettings, train_ju
 
 # The larger set of the same images, preferred where it is installed.
 LARGER = {"fashion-mnist-subset": "fashion-mnist", "mnist-5k": "mnist"}
+LEAST_HELD_OUT = 50  # fewer held-out images compare nothing
 LEAST_ACCURACY = {"fashion-mnist": 0.90}  # a weaker judge than this judges nothing
 FULL, SMALL = JudgeSettings(epochs=6), JudgeSettings(epochs=12)
 SMALL_SET = 20_000
@@ -65,11 +66,13 @@ class Reality:
     Args:
         name: of the data set.
         learnt: the training split of what the generator learnt from.
-        test: the test split; the training split where there is none.
-        held_out: whether there is one.
+        test: the test split; the training split where there is none, or hardly one.
+        held_out: whether it is the test split.
         halves: of ``test``, with the same share of each class.
         classes: names; empty without labels.
         verdicts: a judge; None where no images can teach one.
+        texts: a caption of each image of ``learnt``, in an order drawn from a seed, so that the
+            first few are of everything; empty where it has none.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Reality:
     halves: tuple[Labelled, Labelled]
     classes: tuple[str, ...]
     verdicts: Verdicts | None
+    texts: tuple[str, ...] = ()
 
     @property
     def judge_protocol(self) -> str:
@@ -96,7 +100,13 @@ class Reality:
 
 
 def meet(
-    source: str, side: int | None, channels: int, progress: Progress, cache: Path | None = None
+    source: str,
+    side: int | None,
+    channels: int,
+    progress: Progress,
+    cache: Path | None = None,
+    *,
+    judged: bool = True,
 ) -> Reality:
     """Load the data and train the judge, or find it in the cache.
 
@@ -106,25 +116,36 @@ def meet(
         channels: of its pictures.
         progress: told of steps that take long.
         cache: folder; by default that of the data sets.
+        judged: whether a judge is wanted.
     """
     kept = cache_folder(cache)
     name = _largest(source, kept)
     known = _load(name, "train", side, channels, kept)
     learnt = known if name == source else _load(source, "train", side, channels, kept)
     try:
-        test, held_out = _load(name, "test", side, channels, kept), True
+        test = _load(name, "test", side, channels, kept)
     except data.DataError:
-        test, held_out = known, False
+        test = known
+    if len(test) < LEAST_HELD_OUT:
+        test = known
     tested = Labelled(test.images, test.labels)
     return Reality(
         name=known.name,
         learnt=Labelled(learnt.images, learnt.labels),
         test=tested,
-        held_out=held_out,
+        held_out=test is not known,
         halves=halves(tested),
         classes=known.classes,
-        verdicts=_verdicts(known, tested, kept / "judges", progress),
+        verdicts=_verdicts(known, tested, kept / "judges", progress) if judged else None,
+        texts=_texts(learnt),
     )
+
+
+def _texts(learnt: Dataset) -> tuple[str, ...]:
+    if learnt.captions is None:
+        return ()
+    order = np.random.default_rng(0).permutation(len(learnt))
+    return tuple(learnt.captions.texts[row][0] for row in order)
 
 
 def _verdicts(known: Dataset, test: Labelled, cache: Path, progress: Progress) -> Verdicts | None:

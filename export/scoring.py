@@ -29,6 +29,7 @@ SAMPLES = 10_000
 AGREEMENT_SAMPLES = 2_000
 NEIGHBOURS = 5
 CHUNK = 500
+VARIED, EACH = 50, 8  # texts or sources, and pictures of each
 BIN_SIDE = 32  # pixels: larger pictures are binned at this size
 
 Sample = Callable[[Labels, list[int]], Images]
@@ -75,7 +76,8 @@ def score_generator(
     count = samples if judged else min(samples, len(reality.halves[0]))
     drawn = _draw(sample, len(classes), count, progress)
     if judged:
-        yield _agreement(reality, judged, drawn.take(slice(AGREEMENT_SAMPLES)))
+        few = drawn.take(slice(AGREEMENT_SAMPLES))
+        yield _agreement("label agreement", reality, judged, few)
     compared = compare(drawn, reality)
     for k, extractor in enumerate(extractors):
         yield from distribution(compared, reality.kind, extractor, k == 0, progress)
@@ -101,10 +103,10 @@ def compare(drawn: Labelled, reality: Reality) -> Compared:
     return Compared(drawn.take(slice(count)), spread(real, count), spread(others, count))
 
 
-def _agreement(reality: Reality, verdicts: Verdicts, drawn: Labelled) -> Quality:
+def _agreement(metric: str, reality: Reality, verdicts: Verdicts, drawn: Labelled) -> Quality:
     assert drawn.labels is not None
     return Quality(
-        metric="label agreement",
+        metric=metric,
         value=label_agreement(verdicts.judge, drawn.images, drawn.labels),
         reference=verdicts.accuracy,
         samples=len(drawn),
@@ -197,6 +199,25 @@ def _diversities(
         )
 
 
+def within_texts(
+    sampler: Callable[[Sequence[str]], Sample], texts: Sequence[str], eyes: Extractor
+) -> Quality:
+    """How much pictures of one text differ; ``sampler`` takes a text for each picture."""
+    said = list(dict.fromkeys(texts))[:VARIED]
+    of_each = [text for text in said for _ in range(EACH)]
+    none = np.zeros(len(of_each), np.int64)
+    made = eyes(sampler(of_each)(none, list(range(len(of_each)))))
+    groups = np.repeat(np.arange(len(said)), EACH)
+    return Quality(
+        metric="diversity within texts",
+        value=pairwise_distance(made, groups),
+        reference=pairwise_distance(made),
+        samples=len(made),
+        protocol=f"{eyes.about}; mean distance of two of {EACH} pictures of each of {len(said)} "
+        "captions; reference: of any two of them",
+    )
+
+
 def binned(compared: Compared, reality: Reality, progress: Progress = silent) -> Iterator[Quality]:
     """NDB and JSD in bins of the training images; none where these are too few."""
     known = spread(reality.learnt, min(SAMPLES, len(reality.learnt)))
@@ -227,14 +248,7 @@ def _pixels(data: Labelled) -> NDArray[np.float32]:
 def _learning(
     reality: Reality, verdicts: Verdicts, drawn: Labelled, progress: Progress
 ) -> Iterator[Quality]:
-    assert drawn.labels is not None
-    yield Quality(
-        metric="GAN-test",
-        value=label_agreement(verdicts.judge, drawn.images, drawn.labels),
-        reference=verdicts.accuracy,
-        samples=len(drawn),
-        protocol=f"{reality.judge_protocol}; reference: real test images",
-    )
+    yield _agreement("GAN-test", reality, verdicts, drawn)
     train = balanced(reality.learnt, len(drawn))
     if min(len(train), len(drawn)) < SMALL.batch_size:
         return

@@ -24,14 +24,10 @@ from service.documents import (
     ScoreReply,
 )
 from service.errors import (
-    DeadlineExceeded,
-    DeadlineUnmeetable,
-    InferenceFailed,
     InvalidInput,
     MalformedRequest,
     NotAcceptable,
     NotReady,
-    QueueFull,
     RequestTimeout,
     TooLarge,
     UnknownModel,
@@ -39,7 +35,16 @@ from service.errors import (
 )
 from service.images import MEDIA_TYPES
 from service.openai import documentation as openai
-from service.responses import BINARY, REFERENCE, Responses, answers, reference, refusals, sends
+from service.responses import (
+    BINARY,
+    BUSY,
+    REFERENCE,
+    Responses,
+    answers,
+    reference,
+    refusals,
+    sends,
+)
 from service.schemas import GenerateQuery, GenerateRequest, ReadRequest, TranslateRequest
 from service.security import REFUSALS, SCHEMES, secured
 from service.v2 import documentation as v2
@@ -193,7 +198,6 @@ def _upload(schema: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-_BUSY = (QueueFull, DeadlineUnmeetable, InferenceFailed, NotReady, DeadlineExceeded)
 _READING = (MalformedRequest, NotAcceptable, RequestTimeout, TooLarge, UnsupportedMedia)
 _OPERATIONS: dict[str, dict[str, Any]] = {
     "generate_images": {
@@ -201,27 +205,27 @@ _OPERATIONS: dict[str, dict[str, Any]] = {
         "tags": ["pictures"],
         "openapi_extra": _request_body() | {"parameters": [_TIMEOUT]},
         "responses": _pictures("application/json", "application/zip", "multipart/mixed")
-        | refusals(UnknownModel, InvalidInput, *_READING, *_BUSY),
+        | refusals(UnknownModel, InvalidInput, *_READING, *BUSY),
     },
     "generate_file": {
         "summary": "Generate pictures by a plain URL",
         "tags": ["pictures"],
         "openapi_extra": {"parameters": [*_query_parameters(), _TIMEOUT]},
-        "responses": _pictures() | refusals(UnknownModel, TooLarge, InvalidInput, *_BUSY),
+        "responses": _pictures() | refusals(UnknownModel, TooLarge, InvalidInput, *BUSY),
     },
     "translate_image": {
         "summary": "Make pictures from a picture",
         "tags": ["pictures"],
         "openapi_extra": _upload(TranslateRequest, {"image": PIXEL, "seed": 7}),
         "responses": _pictures("application/json", "application/zip", "multipart/mixed")
-        | refusals(UnknownModel, InvalidInput, *_READING, *_BUSY),
+        | refusals(UnknownModel, InvalidInput, *_READING, *BUSY),
     },
     "encode_image": {
         "summary": "Tell the vector of a picture",
         "tags": ["pictures"],
         "openapi_extra": _upload(ReadRequest, {"image": PIXEL}),
         "responses": _numbers(EncodeReply, MEDIA_TYPES["npy"])
-        | refusals(UnknownModel, InvalidInput, *_READING, *_BUSY),
+        | refusals(UnknownModel, InvalidInput, *_READING, *BUSY),
     },
     "score_image": {
         "summary": "Tell the score of a picture",
@@ -230,7 +234,7 @@ _OPERATIONS: dict[str, dict[str, Any]] = {
         "responses": _numbers(
             ScoreReply, MEDIA_TYPES["npy"], **{"Ganymede-Scores": "beside an array: all, by name"}
         )
-        | refusals(UnknownModel, InvalidInput, *_READING, *_BUSY),
+        | refusals(UnknownModel, InvalidInput, *_READING, *BUSY),
     },
     "list_models": {
         "summary": "List the models",

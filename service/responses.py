@@ -7,11 +7,20 @@ from typing import Any
 from pydantic import BaseModel
 
 from service.documents import Problem
-from service.errors import ServiceError
+from service.errors import (
+    DeadlineExceeded,
+    DeadlineUnmeetable,
+    InferenceFailed,
+    NotReady,
+    QueueFull,
+    ServiceError,
+)
 
 Responses = dict[int | str, dict[str, Any]]
 
 REFERENCE = "#/components/schemas/{model}"
+BUSY = (QueueFull, DeadlineUnmeetable, InferenceFailed, NotReady, DeadlineExceeded)
+"""How a route that asks a model may end, whatever it was asked for."""
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 

@@ -98,9 +98,10 @@ def shifted(images: Tensor, most: int) -> Tensor:
     if not most:
         return images
     count, _, height, width = images.shape
-    moves = torch.randint(-most, most + 1, (2, count, 1), device=images.device)
-    rows = (torch.arange(height, device=images.device) + moves[0]).clamp(0, height - 1)
-    columns = (torch.arange(width, device=images.device) + moves[1]).clamp(0, width - 1)
+    draws = torch.rand(count, 2, device=images.device) * (2 * most + 1)
+    down, right = (draws.long() - most)[:, :, None].unbind(1)  # [N, 1]
+    rows = (torch.arange(height, device=images.device) + down).clamp(0, height - 1)
+    columns = (torch.arange(width, device=images.device) + right).clamp(0, width - 1)
     each = torch.arange(count, device=images.device)[:, None, None]
     moved = images.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]]
     return moved.permute(0, 3, 1, 2)

@@ -137,16 +137,15 @@ def pulling_away(codes: Tensor) -> Tensor:
     return (cosines.sum() - cosines.diagonal().sum()) / (count * (count - 1))
 
 
-def matching(similarity: Tensor) -> Tensor:
-    """-E[log softmax_j(s_ij)] at j = i mod N: which of N texts does picture i show?
+def matching(similarity: Tensor, own: Tensor) -> Tensor:
+    """-E[log softmax_j(s_ij)] at j = own_i: which of N texts does picture i show?
 
     Zhang et al. 2021 (arXiv:2101.04702), equation 4.
 
     Args:
-        similarity: [k N, N], of pictures to texts; N pictures for the texts in order, k times.
+        similarity: [M, N], of pictures to texts.
+        own: [M] int64, the text that each picture is of.
     """
-    count = similarity.shape[1]
-    own = torch.arange(len(similarity), device=similarity.device) % count
     return torch.nn.functional.cross_entropy(similarity.float(), own)
 
 

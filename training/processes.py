@@ -84,8 +84,17 @@ def whole(rows: Tensor) -> Tensor:
     return _summed(torch.cat([before, rows, after]))
 
 
+def own(every: Tensor) -> Tensor:
+    """This process's rows out of all rows of the batch that is shared."""
+    return every.chunk(count())[rank()] if _Share.active else every
+
+
 class _Share(TorchFunctionMode):
-    """Meanwhile draws and batch norms, asked for ``rows`` rows, are those of the whole batch."""
+    """Meanwhile draws and batch norms are those of the whole batch.
+
+    A draw is known by its ``rows`` rows, or by two for each, those of a batch that is asked twice:
+    all of it, then all of it again.
+    """
 
     active = False
 
@@ -115,15 +124,21 @@ class _Share(TorchFunctionMode):
             return _batch_norm(*args, **kwargs)
         if func in DRAWS_OF_A_SHAPE:
             shape = _shape(args)
-            if shape and shape[0] == self.rows:
+            if shape and shape[0] in (self.rows, 2 * self.rows):
                 return self._own(func((shape[0] * count(), *shape[1:]), **kwargs))
-        if func in DRAWS_FOR_ROWS and len(args[0]) == self.rows:
-            every = args[0].repeat(count(), *[1] * (args[0].dim() - 1))
+        if func in DRAWS_FOR_ROWS and len(args[0]) in (self.rows, 2 * self.rows):
+            every = self._every(args[0])
             return self._own(func(every, *args[1:], **kwargs))
         return func(*args, **kwargs)
 
+    def _every(self, rows: Tensor) -> Tensor:
+        """As many as all processes have together, for a draw that asks for these."""
+        times = (count(), *[1] * (rows.dim() - 1))
+        return torch.cat([part.repeat(times) for part in torch.split(rows, self.rows)])
+
     def _own(self, every: Tensor) -> Tensor:
-        return every[rank() * self.rows : (rank() + 1) * self.rows]
+        """This process's part of a draw for all."""
+        return torch.cat([own(part) for part in torch.split(every, self.rows * count())])
 
 
 DRAWS_OF_A_SHAPE = {torch.rand, torch.randn}

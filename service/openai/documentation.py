@@ -7,12 +7,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from service.errors import (
-    DeadlineExceeded,
-    DeadlineUnmeetable,
-    InferenceFailed,
     MalformedRequest,
     NotReady,
-    QueueFull,
     RequestTimeout,
     ServiceError,
     TooLarge,
@@ -22,7 +18,7 @@ from service.errors import (
 )
 from service.openai.documents import OpenAIError, OpenAIImages, OpenAIModel, OpenAIModels
 from service.openai.schemas import ImagesRequest
-from service.responses import Responses, answers, reference
+from service.responses import BUSY, Responses, answers, reference
 
 SCHEMAS: tuple[type[BaseModel], ...] = (
     ImagesRequest,
@@ -62,13 +58,13 @@ _BODY = {
 }
 OPERATIONS: dict[str, dict[str, Any]] = {
     "openai_generate_images": {
-        "summary": "Generate pictures of a class, as OpenAI's clients ask for it",
+        "summary": "Generate pictures of a class or a text, as OpenAI's clients ask for it",
         "tags": ["openai"],
         "openapi_extra": {"requestBody": _BODY, "parameters": [_TIMEOUT]},
         "responses": _answers(
             OpenAIImages,
             *(MalformedRequest, UnknownModel, RequestTimeout, TooLarge, UnsupportedMedia),
-            *(QueueFull, DeadlineUnmeetable, InferenceFailed, NotReady, DeadlineExceeded),
+            *BUSY,
         ),
     },
     "openai_list_models": {

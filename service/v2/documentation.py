@@ -9,12 +9,8 @@ from pydantic import BaseModel
 
 from service.errors import (
     ChangeRefused,
-    DeadlineExceeded,
-    DeadlineUnmeetable,
-    InferenceFailed,
     MalformedRequest,
     NotReady,
-    QueueFull,
     RequestTimeout,
     ServiceError,
     StateNotKept,
@@ -23,6 +19,7 @@ from service.errors import (
     UnknownModel,
     UnsupportedMedia,
 )
+from service.responses import BUSY
 from service.v2.documents import (
     IndexEntry,
     InferResponse,
@@ -120,7 +117,7 @@ def _infer() -> dict[str, Any]:
         "Answer tensors with tensors",
         _reference(InferResponse),
         *(MalformedRequest, UnknownModel, RequestTimeout, TooLarge, UnsupportedMedia),
-        *(QueueFull, DeadlineUnmeetable, InferenceFailed, NotReady, DeadlineExceeded),
+        *BUSY,
         requestBody={"required": True, "content": content},
         parameters=[_LENGTH, _TIMEOUT],
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from bench.processes import free_port, process
 from tests.acceptance.ray_cluster import Cluster, Load, ask, cluster
+from tests.service.processes import running
 from tests.tiny import tiny_bundle
 
 CLIENTS = 8
@@ -41,14 +40,12 @@ def two(models: Path) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def direct(models: Path) -> Iterator[httpx.Client]:
+def direct(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """The service itself, with the same bundles."""
-    root = f"http://127.0.0.1:{(port := free_port())}"
-    command = [sys.executable, "-m", "ganymede", "serve", "--models", str(models)]
-    command += ["--port", str(port), "--workers", "1"]
+    log = tmp_path_factory.mktemp("direct") / "log"
     with (
-        process(command, f"{root}/health/ready"),
-        httpx.Client(base_url=root, timeout=60) as client,
+        running(log, "--models", models, "--workers", "1") as (_, url),
+        httpx.Client(base_url=url, timeout=60) as client,
     ):
         yield client
 

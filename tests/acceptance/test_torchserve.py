@@ -13,15 +13,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench.processes import process
 from export.bundle import load_bundle
-from export.publish import export_bundle
 from export.to_torchserve import to_torchserve
-from tests.acceptance.asking import eventually, free_port
+from tests.acceptance.asking import eventually
 from tests.acceptance.torchserve import TorchServe, torchserve
 from tests.deploy.asked import ANIMALS, INVERT, WRONG, Row, assert_same, path_of, png
-from tests.deploy.scripted import scripted_bundle
-from tests.export.networks import conditional_run
+from tests.deploy.scripted import asked_bundles
+from tests.service.processes import running
 
 pytestmark = pytest.mark.acceptance
 
@@ -33,10 +31,7 @@ TOLD = "ganymede_torchserve"
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    export_bundle(conditional_run(), folder, "animals")
-    scripted_bundle(folder, name="invert")
-    return folder
+    return asked_bundles(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +45,12 @@ def rival(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[To
 
 
 @pytest.fixture(scope="module")
-def service(models: Path) -> Iterator[httpx.Client]:
+def service(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """The service with the same bundles."""
-    root = f"http://127.0.0.1:{(port := free_port())}"
-    command = [sys.executable, "-m", "ganymede", "serve", "--models", str(models)]
-    command += ["--port", str(port), "--workers", "1"]
+    log = tmp_path_factory.mktemp("service") / "log"
     with (
-        process(command, f"{root}/health/ready"),
-        httpx.Client(base_url=root, timeout=60) as client,
+        running(log, "--models", models, "--workers", "1") as (_, url),
+        httpx.Client(base_url=url, timeout=60) as client,
     ):
         yield client
 

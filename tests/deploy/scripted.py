@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from export.bundle import Bundle, fingerprint, write_manifest
 from export.manifest import FreeSize
+from export.publish import export_bundle
 from export.to_torchscript import to_torchscript
+from tests.export.networks import conditional_run
 from tests.tiny_images import picture_bundle
 
 SIZE = FreeSize(min_side=4, max_side=64, max_pixels=4096, stride=2, warm=((8, 8),))
@@ -55,6 +57,13 @@ def scripted_bundle(folder: Path, *, name: str = "invert") -> Bundle:
     return write_manifest(
         bundle.path, manifest.model_copy(update={"files": files, "graphs": graphs})
     )
+
+
+def asked_bundles(folder: Path) -> Path:
+    """Fill a folder with what ``asked`` asks: ``animals``, trained here, and ``invert``."""
+    export_bundle(conditional_run(), folder, "animals")
+    scripted_bundle(folder, name="invert")
+    return folder
 
 
 @dataclass

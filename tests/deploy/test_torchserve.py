@@ -20,7 +20,6 @@ import ganymede_graphs
 from export import to_torchserve
 from export.bundle import ChecksumMismatch
 from export.manifest import Graph
-from export.publish import export_bundle
 from ganymede_graphs import Graphs
 from ganymede_handler import COUNTERS, Handler
 from ganymede_requests import Limits
@@ -30,8 +29,7 @@ from service.images import Pixels
 from service.replies import Facts, Rendered, render
 from service.rows import Rows
 from tests.deploy.asked import ANIMALS, INVERT, TEXT, WRONG, Row, assert_same, path_of, pixels, png
-from tests.deploy.scripted import FakeContext, scripted_bundle
-from tests.export.networks import conditional_run
+from tests.deploy.scripted import FakeContext, asked_bundles
 from tests.service.conftest import serving
 
 pytestmark = pytest.mark.anyio
@@ -42,10 +40,7 @@ FILES = ROOT / "deploy" / "torchserve"
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    export_bundle(conditional_run(), folder, "animals")
-    scripted_bundle(folder, name="invert")
-    return folder
+    return asked_bundles(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")

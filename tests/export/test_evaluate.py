@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import typer
+from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from export import evaluate_command
@@ -36,11 +38,21 @@ from export.manifest import (
 )
 from export.reality import Labelled, Reality, halves
 from export.rows import Rows
+from export.scoring import EACH
 from tests.export.compared import CLASSES, SIDE, write_stripes
 from tests.tiny import tiny_bundle
-from tests.training.tiny import Silent, never, tiny_config
+from tests.training.tiny import Silent, never, tiny_config, write_npz
+from training.data.dataset import Dataset, Images
+from training.metrics.features import Extractor
 from training.train import train
 
+
+def pixels(images: Images) -> NDArray[np.float32]:
+    """Features that need no package."""
+    return images.reshape(len(images), -1).astype(np.float32)
+
+
+EYES = Extractor("lite0", "pixels", pixels)
 PICTURE = Image(name="picture", channels=1, low=0.0, high=1.0)
 SHOWN = ImageOutput(name="shown", channels=1)
 
@@ -80,9 +92,11 @@ def reality(train: Any, test: Any) -> Reality:  # noqa: ANN401 - nested lists of
 def test_tasks_and_roles_decide_what_is_measured() -> None:
     assert measurable(CODER) == {"generate", "encode"}
     assert measurable(SCORER) == {"score"}
-    assert measurable(manifest(translate=([PICTURE], [SHOWN]))) == set()
+    assert measurable(manifest(translate=([PICTURE], [SHOWN]))) == {"translate"}
+    assert measurable(manifest(generate=([PICTURE], [SHOWN]))) == set()
     text = Text(name="text", tokenizer="it.onnx", length=4)
-    assert measurable(manifest(generate=([text, Latent(name="z", shape=(4,))], [SHOWN]))) == set()
+    told = manifest(generate=([text, Latent(name="z", shape=(4,))], [SHOWN]))
+    assert measurable(told) == {"generate"}
     other = manifest(
         encode=([PICTURE], [VectorOutput(name="code", shape=(3,))]),
         generate=([Latent(name="z", shape=(4,))], [SHOWN]),
@@ -223,6 +237,53 @@ def test_a_run_is_measured_as_its_bundle_would_be(run: Any, tmp_path: Path) -> N
         run(folder, "--write")
 
 
+def test_a_generator_that_reads_text_is_asked_with_the_captions_of_its_data(
+    run: Any,  # noqa: ANN401
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("export.evaluate.lite0", lambda: EYES)
+    source, folder = write_npz(tmp_path / "said.npz"), tmp_path / "run"
+    assert train(tiny_config(source, "text", kimg=0.032), folder, Silent(), never)
+    said = run(folder, "--data", source, "--json", tmp_path / "figures.json")
+    assert said.exit_code == 0
+    figures = json.loads((tmp_path / "figures.json").read_text())["figures"]
+    found = {one["metric"]: one for one in figures}
+    assert {"FD-lite0", "KD-lite0", "coverage", "diversity within texts"} <= set(found)
+    within = found["diversity within texts"]
+    assert within["samples"] == 4 * EACH  # there are four captions
+    assert within["value"] < within["reference"]  # a text chooses among the pictures
+
+
+def test_a_translator_is_compared_with_the_truth_of_pairs(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (12, 2, 2, 1), np.uint8)
+    pairs = Dataset("pairs", "", "", (), images, None, "0", sources=255 - images)
+    asked: list[dict[str, Any]] = []
+
+    def load(name: str, **wanted: Any) -> Dataset:  # noqa: ANN401
+        asked.append({"name": name, **wanted})
+        return pairs if name == "pairs" else replace(pairs, name=name, sources=None)
+
+    monkeypatch.setattr("export.evaluate.lite0", lambda: EYES)
+    monkeypatch.setattr("export.evaluate.data.load", load)
+    monkeypatch.setattr(
+        "export.evaluate.onnx_run",
+        lambda _: (
+            lambda rows: {
+                "shown": np.rint(255 - 255 * rows["picture"]).astype(np.uint8).transpose(0, 2, 3, 1)
+            }
+        ),
+    )
+    inverts = Bundle(bundle.path, manifest(translate=([PICTURE], [SHOWN])), bundle.digest)
+    found = {one.metric: one.value for one in evaluate(inverts, Wanted("pairs"))}
+    assert (found["L1"], found["diversity within sources"]) == (0, 0)
+    assert (asked[0]["split"], asked[0]["size"]) == ("test", 2)
+    with pytest.raises(InvalidChoice, match="digits has no pairs: add --data NAME of a set"):
+        list(evaluate(inverts, Wanted("digits")))
+
+
 def test_what_cannot_be_compared_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     plain = str(write_stripes(tmp_path / "plain.npz", labelled=False))
     with pytest.raises(InvalidChoice, match="does not say what it learnt from: add --data NAME"):
@@ -231,8 +292,8 @@ def test_what_cannot_be_compared_is_refused(bundle: Bundle, tmp_path: Path) -> N
         list(evaluate(bundle, Wanted(plain, ("judge",)), cache=tmp_path))
     with pytest.raises(InvalidChoice, match="no features 'lite1': there are judge, lite0"):
         extractors(("lite1",), reality([[0] * 4] * 2, [[0] * 4] * 2))
-    alone = Bundle(bundle.path, manifest(translate=([PICTURE], [SHOWN])), bundle.digest)
-    with pytest.raises(InvalidChoice, match="no figure is known for translate of it alone"):
+    alone = Bundle(bundle.path, manifest(generate=([PICTURE], [SHOWN])), bundle.digest)
+    with pytest.raises(InvalidChoice, match="no figure is known for generate of it alone"):
         list(evaluate(alone, Wanted(plain)))
 
 

@@ -38,7 +38,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "pix2pix",
         {"depth": 3, "max_channels": 8, "dropout_levels": 1, "patch": 16},
     ),
-    "unpaired": ("unpaired", {"fold": 2, "cycle_weight": 1.0}),
+    "cgan, mode seeking": ("cgan", {"mode_seeking": 1.0, "r2": 1.0}),
+    "text": ("text", {"contrast": 0.5, "shift": 2, "mode_seeking": 0.5}),
+    "unpaired": ("unpaired", {"fold": 2, "cycle_weight": 1.0, "mode_seeking": 0.5}),
     "ebgan": ("ebgan", {"pretrain_kimg": 0.016, "d_norm": "batch"}),
 }
 ACCUMULATED = "dcgan, comparing"  # also in two parts

@@ -18,7 +18,8 @@ from training.errors import ConfigError
 from training.layers import shifted
 from training.log import Log
 from training.recipe import Batch, Shape
-from training.recipes.text import Discriminator, Encoder, TextGAN
+from training.recipes.mode_seeking import twice
+from training.recipes.text import Encoder, TextGAN
 from training.run import load_run
 from training.train import begin, resume, train
 from training.trainer import step
@@ -54,15 +55,16 @@ class OneText(OneBatch):
 
 def test_matching_is_the_cross_entropy_of_the_own_text() -> None:
     similarity = torch.tensor([[2.0, 0], [0, 0]])
-    own = [torch.tensor([2.0, 0]).softmax(0)[0], torch.tensor(0.5)]
-    expected = -(own[0].log() + own[1].log()) / 2
-    torch.testing.assert_close(losses.matching(similarity), expected)
+    shares = [torch.tensor([2.0, 0]).softmax(0)[0], torch.tensor(0.5)]
+    expected = -(shares[0].log() + shares[1].log()) / 2
+    torch.testing.assert_close(losses.matching(similarity, torch.arange(2)), expected)
 
 
-def test_matching_knows_two_pictures_of_a_text() -> None:
-    once = torch.randn(3, 3)
-    again = torch.cat([once, once])
-    torch.testing.assert_close(losses.matching(again), losses.matching(once))
+def test_two_pictures_of_a_text_are_matched_with_it_each() -> None:
+    recipe, batch = small(contrast=1.0).eval(), captioned(4)
+    again = twice(batch)
+    both, once = recipe.judged(again.x, again), recipe.judged(batch.x, batch)
+    torch.testing.assert_close(recipe.contrast(both, 4), recipe.contrast(once, 4))
 
 
 # The networks.
@@ -129,9 +131,9 @@ def test_the_other_texts_are_those_of_the_row_before() -> None:
     judged = recipe.judged(batch.x, batch)
     turned = recipe.judged(batch.x, replace(batch, text=batch.text.roll(1, 0)))
     torch.testing.assert_close(judged.other, turned.own)
-    assert judged.match.shape == (4, 4)
-    torch.testing.assert_close(judged.match.roll(1, 1), turned.match)
-    assert judged.match.abs().max() <= Discriminator.sharpness
+    torch.testing.assert_close(judged.said.roll(1, 0), turned.said)
+    torch.testing.assert_close(judged.shown, turned.shown)
+    torch.testing.assert_close(judged.said.norm(dim=1), torch.ones(4))
 
 
 def test_a_mismatch_is_a_real_picture_with_the_text_of_the_row_before() -> None:

@@ -8,8 +8,6 @@ smaller ones less often, so that the finest score always has about 32 x 32 place
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +21,7 @@ from torch.nn import functional
 from training.data.progress import Progress, silent
 from training.metrics.judge import Images, to_tensor
 from training.metrics.segmentation import Maps
-from training.metrics.weights import keep, restored
+from training.metrics.weights import key_of, trained
 
 LEAST_HALVINGS, MOST_HALVINGS = 3, 5  # three scores are fused
 _ARCHITECTURE = 1  # count up when FCN or its training changes: cached ones are then left
@@ -122,23 +120,13 @@ def train_fcn(
         progress: told of each optimiser step as "segmenter".
     """
     settings = settings or FCNSettings()
-    path = cache and cache / f"fcn-{_key(images, maps, classes, settings)}.safetensors"
-    with torch.random.fork_rng([]):  # the caller's random state stays as it is
-        torch.manual_seed(settings.seed)
-        network = FCN(images.shape[1], images.shape[3], classes, settings.width)
-        if path is None or not restored(network, path):
-            _fit(network, images, maps, settings, progress)
-            if path:
-                keep(network, path)
-    return network.eval()
-
-
-def _key(images: Images, maps: Maps, classes: int, settings: FCNSettings) -> str:
     facts = [_ARCHITECTURE, images.shape, classes, asdict(settings)]
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    digest.update(np.ascontiguousarray(images).data)
-    digest.update(np.ascontiguousarray(maps, "<i8").data)
-    return digest.hexdigest()[:32]
+    return trained(
+        lambda: FCN(images.shape[1], images.shape[3], classes, settings.width),
+        lambda network: _fit(network, images, maps, settings, progress),
+        settings.seed,
+        cache and cache / f"fcn-{key_of(facts, images, maps)}.safetensors",
+    )
 
 
 def _fit(

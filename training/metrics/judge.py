@@ -8,8 +8,6 @@ same judge, and it is kept in a cache under the SHA-256 of the data and the sett
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.data.progress import Progress, silent
-from training.metrics.weights import keep, restored
+from training.metrics.weights import key_of, trained
 
 FEATURES = 128
 SMALLEST_SIDE = 16
@@ -141,28 +139,18 @@ def train_judge(
         progress: told of each optimiser step as "judge".
     """
     settings = settings or JudgeSettings()
-    path = cache and cache / f"judge-{_key(images, labels, classes, settings)}.safetensors"
-    with torch.random.fork_rng([]):  # the caller's random state stays as it is
-        torch.manual_seed(settings.seed)
-        judge = Judge(images.shape[1], images.shape[3], classes, settings.dropout)
-        if path is None or not restored(judge, path):
-            _fit(judge, images, labels, settings, progress)
-            if path:
-                keep(judge, path)
-    return judge.eval()
-
-
-def _key(images: Images, labels: Labels, classes: int, settings: JudgeSettings) -> str:
     facts = {
         "architecture": _ARCHITECTURE,
         "shape": images.shape,
         "classes": classes,
         "settings": asdict(settings),
     }
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    digest.update(np.ascontiguousarray(images).data)
-    digest.update(np.ascontiguousarray(labels, "<i8").data)
-    return digest.hexdigest()[:32]
+    return trained(
+        lambda: Judge(images.shape[1], images.shape[3], classes, settings.dropout),
+        lambda judge: _fit(judge, images, labels, settings, progress),
+        settings.seed,
+        cache and cache / f"judge-{key_of(facts, images, labels)}.safetensors",
+    )
 
 
 def _fit(

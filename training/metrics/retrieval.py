@@ -85,7 +85,8 @@ def train_matcher(
             shaken = settings.noise * matcher.std * torch.randn(len(rows), features.shape[1])
             similarity = matcher(pictures[rows] + shaken, text)
             optimizer.zero_grad()
-            loss = matching(similarity) + matching(similarity.T)
+            own = torch.arange(len(rows))
+            loss = matching(similarity, own) + matching(similarity.T, own)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     return matcher.eval()

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from training import losses
+from training.processes import whole
 from training.recipe import Batch, Settings, Terms
 from training.recipes.gan import GAN
 
@@ -37,8 +38,8 @@ def mode_seeking_terms(weight: float, images: Tensor, latents: Tensor) -> Terms:
     """The term of images [2N, C, H, W] and latents [2N, Z] made for ``twice`` of a batch."""
     if not weight:
         return {}
-    (one, other), (z, other_z) = images.chunk(2), latents.chunk(2)
-    return {"mode_seeking": weight * losses.mode_seeking(one, other, z, other_z)}
+    pairs = (whole(part) for both in (images, latents) for part in both.chunk(2))
+    return {"mode_seeking": weight * losses.mode_seeking(*pairs)}
 
 
 class ConditionalGAN(GAN):

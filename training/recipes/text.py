@@ -15,7 +15,9 @@ from typing import Literal, NamedTuple
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
+from training import processes
 from training.errors import ConfigError
 from training.layers import AffineBatchNorm2d, shifted, spectral
 from training.losses import matching, zero_centred_penalty
@@ -25,6 +27,7 @@ from training.recipes.gan import ObjectiveConfig, beside
 from training.recipes.mode_seeking import ConditionalGAN, ModeSeekingConfig
 
 PADDING, UNKNOWN = 0, 1  # tokens
+SHARPNESS = 10.0  # of cosines, as logits
 
 
 class TextConfig(ModeSeekingConfig, dcgan.ConvolutionalConfig, ObjectiveConfig):
@@ -105,19 +108,19 @@ class Judged(NamedTuple):
 
     Args:
         own: [N], logits of the pairs.
-        other: [N], those of each picture with the text of the row before.
-        match: [N, N], the similarity of each picture to each text, sharpened cosines.
+        other: [N], those of each picture with the text of the row before, in the whole batch.
+        shown: [N, E], what each picture shows, of length 1.
+        said: [N, E], what each text says, likewise.
     """
 
     own: Tensor
     other: Tensor
-    match: Tensor
+    shown: Tensor
+    said: Tensor
 
 
 class Discriminator(nn.Module):
     """[N, C, H, W], [N, L] -> ``Judged``, by projection (Miyato & Koyama 2018, eq. 3)."""
-
-    sharpness = 10.0
 
     def __init__(self, config: TextConfig, image: Shape) -> None:
         super().__init__()
@@ -132,10 +135,10 @@ class Discriminator(nn.Module):
         """The pictures beside their own texts, and beside others'."""
         features, said = self.features(images), self.encoder(text)
         real, claims = self.last(features).squeeze(1), self.said(said)
-        own, other = ((features * each).sum(1) for each in (claims, claims.roll(1, 0)))
-        shown = nn.functional.normalize(self.shown(features).float(), dim=1)
-        match = shown @ nn.functional.normalize(said.float(), dim=1).T
-        return Judged((real + own).float(), (real + other).float(), self.sharpness * match)
+        before = processes.own(processes.whole(claims).roll(1, 0))
+        own, other = ((features * each).sum(1) for each in (claims, before))
+        shown, said = (functional.normalize(v.float(), dim=1) for v in (self.shown(features), said))
+        return Judged((real + own).float(), (real + other).float(), shown, said)
 
 
 class TextGAN(ConditionalGAN):
@@ -167,6 +170,18 @@ class TextGAN(ConditionalGAN):
         """D(images, text), [N] float32."""
         return self.judged(images, batch).own
 
+    def contrast(self, judged: Judged, texts: int) -> Tensor:
+        """Tell which of the whole batch's texts a picture shows, by sharpened cosines.
+
+        Args:
+            judged: [k N] pictures for N texts in order, k times.
+            texts: N.
+        """
+        said = processes.whole(judged.said[:texts])
+        own = processes.own(torch.arange(len(said), device=said.device))
+        similarity = SHARPNESS * judged.shown @ said.T
+        return self.config.contrast * matching(similarity, own.repeat(len(similarity) // texts))
+
     def d_loss(self, batch: Batch, images: int) -> Terms:
         """Tell real from generated, and a text from those of others. Reed et al., algorithm 1."""
         config = self.config
@@ -180,7 +195,7 @@ class TextGAN(ConditionalGAN):
         if config.mismatch:
             terms["mismatch"] = config.mismatch * self.objective.d(shown.own, shown.other)
         if config.contrast:
-            terms["contrast"] = config.contrast * matching(shown.match)
+            terms["contrast"] = self.contrast(shown, len(batch))
         if config.r1:
             terms["r1"] = config.r1 / 2 * zero_centred_penalty(shown.own, real)
         if config.r2:
@@ -196,7 +211,7 @@ class TextGAN(ConditionalGAN):
         real = self.logits(batch.x, batch) if self.objective.pairs else made.own
         terms = {"adversarial": self.objective.g(beside(made.own, real), made.own)}
         if self.config.contrast:
-            terms["contrast"] = self.config.contrast * matching(made.match[:, : len(batch)])
+            terms["contrast"] = self.contrast(made, len(batch))
         return terms | self.g_terms(fake, inputs)
 
 

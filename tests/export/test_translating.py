@@ -1,0 +1,84 @@
+"""The figures of a translator: without a latent it shows no variety, and a copy no error."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from export.manifest import (
+    FixedSize,
+    Graph,
+    Image,
+    ImageOutput,
+    Input,
+    Label,
+    Latent,
+    Licence,
+    Manifest,
+)
+from export.rows import Rows
+from export.translating import translation
+from training.data.dataset import Dataset
+from training.metrics.features import Extractor
+
+EYES = Extractor("lite0", "means", lambda images: images.reshape(len(images), -1).astype("float32"))
+SIDES = Label(name="to", classes=("light", "dark"))
+
+
+def pairs(count: int = 24) -> Dataset:
+    """Noise, and its negative as what it is made from."""
+    images = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 1), np.uint8)
+    return Dataset("pairs", "", "", (), images, None, "0", sources=255 - images)
+
+
+def manifest(*others: Input) -> Manifest:
+    """Of a translator of pictures, and of what else it takes."""
+    graph = Graph(
+        inputs=(Image(name="image", channels=1), Latent(name="z", shape=(1,)), *others),
+        outputs=(ImageOutput(name="translation", channels=1),),
+        onnx="it.onnx",
+    )
+    return Manifest(
+        name="it",
+        version=1,
+        created_utc="2026-01-01T00:00:00Z",
+        tasks={"translate": "translator"},
+        graphs={"translator": graph},
+        size=FixedSize(height=8, width=8),
+        files={"it.onnx": {"sha256": "0" * 64, "size_bytes": 1}},
+        opset=17,
+        licence=Licence(name="CC0-1.0"),
+    )
+
+
+def figures(variety: float, *others: Input) -> dict[str, float]:
+    """Of a translator that inverts, and adds what ``z`` says; asked for another side, it copies."""
+
+    def run(rows: Rows) -> Rows:
+        sign = 1 - 2 * rows.get("to", np.ones(1))[:, None, None, None]
+        moved = sign * rows["image"] + variety * rows["z"][:, :, None, None]
+        levels = np.rint((moved.clip(-1, 1) + 1) * 127.5).astype(np.uint8)
+        return {"translation": levels.transpose(0, 2, 3, 1)}
+
+    return {one.metric: one.value for one in translation(manifest(*others), run, pairs(), EYES)}
+
+
+@pytest.mark.parametrize("others", [(), (SIDES,)])
+def test_a_perfect_copy_has_no_error_and_no_variety(others: tuple[Input, ...]) -> None:
+    found = figures(0.0, *others)
+    assert found["L1"] == pytest.approx(0, abs=1e-6)
+    assert found["pixel deviation"] == pytest.approx(0, abs=1e-9)
+    assert found["diversity within sources"] == 0
+
+
+def test_variety_is_seen_and_costs_error() -> None:
+    found = figures(0.3)
+    assert found["diversity within sources"] > 100
+    assert 0.05 < found["pixel deviation"] < 0.15
+    assert 0.05 < found["L1"] < 0.2
+
+
+def test_the_source_as_it_is_stands_beside_the_error() -> None:
+    l1 = next(translation(manifest(), lambda _: {"translation": pairs().images}, pairs(), EYES))
+    images = pairs().images.astype(float)
+    assert l1.reference == pytest.approx(np.abs(255 - 2 * images).mean() / 255)
