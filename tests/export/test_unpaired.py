@@ -33,7 +33,7 @@ def trained(**settings: Any) -> LoadedRun:  # noqa: ANN401
     recipe = {"system": "unpaired", **SMALL, "blocks": 1, "latent": 3, **settings}
     raw = {
         "recipe": recipe,
-        "data": {"source": "x", "size": 16, "pairing": "unpaired:/srv/mine/drawn"},
+        "data": {"source": "x", "size": 16, "pairing": "unpaired:/pictures/drawn"},
         "schedule": {"kimg": 1},
     }
     config = validate(raw, "test")
@@ -102,4 +102,4 @@ def test_what_is_served_is_the_network_s_own_answer() -> None:
 
 def test_the_user_s_folders_stay_at_home() -> None:
     config = provenance(trained()).config
-    assert "/srv" not in str(config)
+    assert "/pictures" not in str(config)

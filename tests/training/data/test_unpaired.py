@@ -99,10 +99,10 @@ def test_a_folder_that_is_none_says_so(two: tuple[Path, Path]) -> None:
 
 
 def test_a_source_is_found_again_from_any_folder(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert absolute_pairing("unpaired:mine") == f"unpaired:{tmp_path}/mine"
+    assert absolute_pairing("unpaired:mine") == f"unpaired:{tmp_path / 'mine'}"
     assert absolute_pairing("unpaired:mnist") == "unpaired:mnist"
     assert other_source("unpaired:mnist") == "mnist"
     assert other_source("left") is None
