@@ -36,16 +36,19 @@ class Cluster:
     models: Path
     client: httpx.Client
 
-    def deploy(self, replicas: int) -> None:
-        """Deploy ``serve.yaml`` with so many replicas, which share this small machine."""
+    def deploy(self, replicas: int, most: int | None = None) -> None:
+        """Deploy ``serve.yaml`` with so many replicas, which share this small machine.
+
+        Up to ``most``, where that is given, as the load asks for: within seconds, not minutes.
+        """
         config = yaml.safe_load((ROOT / "deploy" / "ray" / "serve.yaml").read_text("utf-8"))
         [application] = config["applications"]
         application["runtime_env"]["env_vars"]["GANYMEDE_MODELS"] = str(self.models)
         [deployment] = application["deployments"]
         deployment["ray_actor_options"]["num_cpus"] = 0.5
-        numbers = {"min_replicas": replicas, "max_replicas": replicas}
-        deployment["autoscaling_config"] |= numbers
-        deployment["autoscaling_config"] |= {"downscale_delay_s": 1, "look_back_period_s": 2}
+        numbers = {"min_replicas": replicas, "max_replicas": most or replicas}
+        quickly = {"upscale_delay_s": 1, "downscale_delay_s": 1, "look_back_period_s": 2}
+        deployment["autoscaling_config"] |= numbers | quickly | {"metrics_interval_s": 1}
         file = self.folder / "serve.yaml"
         file.write_text(yaml.safe_dump(config))
         self.run("serve", "deploy", str(file), "-a", DASHBOARD)

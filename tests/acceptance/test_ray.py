@@ -1,4 +1,4 @@
-"""The service on a real Ray: the checks of ``ray_serve.py``, in a network of their own.
+"""The service on a real Ray: the checks of ``ray_*.py``, in a network of their own.
 
 Ray listens on every interface of its machine, and leaves processes behind when it is killed. So it
 gets namespaces of its own, where nothing reaches it and which end with everything in them.
@@ -21,7 +21,6 @@ from bench.loads import Unavailable
 pytestmark = pytest.mark.acceptance
 
 ROOT = Path(__file__).resolve().parents[2]
-CHECKS = Path(__file__).with_name("ray_serve.py")
 LONGEST_S = 570
 
 
@@ -52,7 +51,8 @@ def alone() -> list[str]:
     return command
 
 
-def test_replicas_of_ray_serve() -> None:
+@pytest.mark.parametrize("checks", ["ray_serve.py", "ray_scale.py"])
+def test_replicas_of_ray_serve(checks: str) -> None:
     program = [
         sys.executable,
         "-m",
@@ -65,7 +65,7 @@ def test_replicas_of_ray_serve() -> None:
         "no:cacheprovider",
     ]
     done = subprocess.run(
-        [*alone(), *program, str(CHECKS)],
+        [*alone(), *program, str(Path(__file__).with_name(checks))],
         cwd=ROOT,
         env=os.environ | {"GANYMEDE_RAY_PYTHON": str(environment())},
         stdout=subprocess.PIPE,
