@@ -40,6 +40,7 @@ from training.metrics.kernel import kernel_distance
 from training.run import LoadedRun, load_run
 
 MOST_BINS, PICTURES_IN_A_BIN = 100, 20
+LEAST_LEARNT, LEAST_PAIRS = 2 * PICTURES_IN_A_BIN, 8  # two bins, and two halves to compare
 SHEET_COLUMNS, SHEET_STYLES = 20, 3
 Pixels = NDArray[np.float32]
 Styles = NDArray[np.float32]
@@ -63,7 +64,16 @@ class Direction:
 
 
 def directions(train: Dataset, test: Dataset, names: Sequence[str]) -> tuple[Direction, Direction]:
-    """To the second domain, and back."""
+    """To the second domain, and back.
+
+    Raises:
+        BenchError: too few pictures.
+    """
+    if len(train) < LEAST_LEARNT or len(test) < LEAST_PAIRS:
+        raise BenchError(
+            f"{train.name} has {len(train)} pictures to learn from and {len(test)} test pairs: "
+            f"scores need {LEAST_LEARNT} and {LEAST_PAIRS}"
+        )
     assert train.sources is not None
     assert test.sources is not None
     there = (test.sources, test.images, train.images)

@@ -69,8 +69,9 @@ def domain_parts(translator: StyleTranslator, dataset: dict[str, Any]) -> dict[s
 
 def translator_size(translator: Translator | StyleTranslator, side: int) -> FreeSize:
     """Any size of its stride, up to a megapixel; ``side`` is that of training."""
+    normed = 2 * translator.stride if isinstance(translator, StyleTranslator) else 1  # two places
     return FreeSize(
-        min_side=min(LEAST_SIDE, side),
+        min_side=max(min(LEAST_SIDE, side), normed),
         max_side=max(_MOST_SIDE, side),
         max_pixels=max(_MOST_PIXELS, side**2),
         stride=translator.stride,

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bench import unpaired
+from bench.command import BenchError
 from bench.lines import DOMAINS
 from bench.unpaired import (
     Direction,
@@ -62,6 +63,12 @@ def test_each_direction_has_its_own_truth(both: tuple[Direction, Direction]) -> 
     assert {f"KD-lite0, {way}" for way in ("openmoji to fluent", "fluent to openmoji")} == {
         line.metric for line in DOMAINS
     }
+
+
+@pytest.mark.parametrize(("learnt", "asked"), [(39, 8), (40, 7)])
+def test_too_few_pictures_are_refused(learnt: int, asked: int) -> None:
+    with pytest.raises(BenchError, match=f"{learnt} pictures .* {asked} test pairs: scores need"):
+        directions(data(learnt, 0), data(asked, 1), BOTH)
 
 
 def test_pictures_do_not_depend_on_how_they_are_chunked(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pytest
 import torch
 
 from export.bundle import load_bundle
@@ -27,20 +28,20 @@ SMALL: dict[str, Any] = {"base_channels": 4, "hidden": 8, "d_base_channels": 4, 
 SIZES = [(16, 16), (16, 24), (28, 20)]
 
 
-def trained(**settings: Any) -> LoadedRun:  # noqa: ANN401
+def trained(side: int = 16, **settings: Any) -> LoadedRun:  # noqa: ANN401
     """Random weights, but always the same; domains ``drawn`` and ``flat``."""
     torch.manual_seed(0)
     recipe = {"system": "unpaired", **SMALL, "blocks": 1, "latent": 3, **settings}
     raw = {
         "recipe": recipe,
-        "data": {"source": "x", "size": 16, "pairing": "unpaired:/pictures/drawn"},
+        "data": {"source": "x", "size": side, "pairing": "unpaired:/pictures/drawn"},
         "schedule": {"kimg": 1},
     }
     config = validate(raw, "test")
-    shape = Shape(3, 16, source_channels=3)
+    shape = Shape(3, side, source_channels=3)
     built = next(SYSTEMS["unpaired"].stages(config.recipe, shape))
     run = loaded_run(built.generator.eval().requires_grad_(False), "unpaired")
-    run.dataset.update(channels=3, source_channels=3, size=16, domains=["drawn", "flat"])
+    run.dataset.update(channels=3, source_channels=3, size=side, domains=["drawn", "flat"])
     return LoadedRun(run.path, config, run.recipe, run.images_seen, run.dataset)
 
 
@@ -85,6 +86,18 @@ def test_the_bundle_gives_the_same_at_every_size(tmp_path: Path) -> None:
             for other in others:
                 limit = 1 if task == "translate" else 1e-4
                 assert np.abs(expected.astype(np.float64) - other(rows)[name]).max() <= limit
+
+
+@pytest.mark.parametrize(("fold", "halvings", "least"), [(1, 2, 16), (2, 3, 32), (4, 2, 32)])
+def test_the_least_size_leaves_content_that_can_be_normed(
+    fold: int, halvings: int, least: int
+) -> None:
+    offered = offer(trained(side=32, fold=fold, halvings=halvings))
+    assert isinstance(offered.size, FreeSize)
+    assert offered.size.min_side == least
+    image, label, style = torch.rand(1, 3, least, least), torch.tensor([1]), torch.zeros(1, 3)
+    (made,) = offered.graphs["translator"](image, label, style)
+    assert made.shape == (1, least, least, 3)
 
 
 def test_what_is_served_is_the_network_s_own_answer() -> None:

@@ -143,6 +143,7 @@ def test_the_faithful_networks_are_the_paper_s() -> None:
     assert (network.last.out_channels, network.last.kernel_size) == (3, (7, 7))
     assert sum(m.out_features for m in network.look.modules() if isinstance(m, nn.Linear)) == 8
     assert [len(cast(PatchPyramid, d).judges) for d in recipe.discriminators] == [3, 3]
+    assert recipe.config.adversarial_weight == 2 * 3  # of halves of squares, and of a mean of three
 
 
 def convolutions(network: nn.Module) -> list[nn.Conv2d]:
@@ -294,7 +295,7 @@ def test_domains_of_different_channels_are_refused() -> None:
 
 
 def test_a_size_that_cannot_be_divided_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"18 pixels cannot be divided by 4: .*data\.size=16"):
+    with pytest.raises(ConfigError, match=r"18 pixels: .*multiple of 4, and 8 .*data\.size=16"):
         unpaired(Shape(3, 18, source_channels=3), halvings=2)
 
 

@@ -135,7 +135,10 @@ def _loaded(
 def _of_sources(data: Dataset) -> str:
     if data.sources is None:
         return "none: the images come alone"
-    return f"one for each image, {'grey' if data.sources.shape[3] == 1 else 'RGB'}"
+    depth = "grey" if data.sources.shape[3] == 1 else "RGB"
+    if data.domains:
+        return f"of {data.domains[0]}, {depth}, while images are of {data.domains[1]}"
+    return f"one for each image, {depth}"
 
 
 def _print_classes(console: Console, data: Dataset) -> None:

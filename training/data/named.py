@@ -256,6 +256,8 @@ def load_named(named: Named, folder: Path | None, wanted: Wanted) -> Dataset:
     pixels = found if found.ndim == 4 else found[..., None]
     images = squared(pixels, wanted.size or pixels.shape[1], wanted.progress)
     images = with_channels(images, wanted.channels or pixels.shape[3])
+    if named.domains and sources is not None:  # images of the other domain: as many channels
+        sources = with_channels(sources, images.shape[3])
     words = None
     if named.words is not None:
         learnt = named.words.texts(named.name, folder, "train")

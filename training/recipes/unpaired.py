@@ -200,7 +200,8 @@ def stages(config: UnpairedConfig, image: Shape) -> Iterator[Recipe]:
     if image.size % stride or image.size < 2 * stride:
         fitting = max(2, round(image.size / stride)) * stride
         raise ConfigError(
-            f"pictures of {image.size} pixels cannot be divided by {stride}: choose "
+            f"pictures of {image.size} pixels: the side must be a multiple of {stride}, and "
+            f"{2 * stride} at least: choose "
             f"data.size={fitting}, or fewer halvings (recipe.halvings, recipe.fold)"
         )
     yield Unpaired(config, image)

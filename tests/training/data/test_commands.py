@@ -105,6 +105,8 @@ def test_pairs_are_told_and_drawn_side_by_side(tmp_path: Path) -> None:
     told = run("info", str(images), "--pairing", str(partners))
     assert "one for each image, RGB" in told
     assert "none: the images come alone" in run("info", str(images))
+    told = run("info", str(images), "--pairing", f"unpaired:{partners}")
+    assert "of b, RGB, while images are of a" in told
     out = tmp_path / "grid.png"
     run("grid", str(images), "--pairing", str(partners), "--out", str(out), "--columns", "5")
     with Image.open(out) as page:

@@ -170,6 +170,13 @@ def test_training_has_both_vendors_and_the_test_what_both_have(packages: Path) -
     assert all(name in train.attribution for name in ("OpenMoji", "Microsoft"))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_both_vendors_have_the_channels_that_are_asked_for(packages: Path, channels: int) -> None:
+    data = load(f"emoji-unpaired:{packages}", size=8, channels=channels)
+    assert data.sources is not None
+    assert data.images.shape[3] == data.sources.shape[3] == channels
+
+
 def middle(images: np.ndarray) -> list[tuple[int, ...]]:
     return [tuple(map(int, image[4, 4])) for image in images]
 
