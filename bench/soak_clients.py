@@ -7,18 +7,17 @@ import io
 import json
 import random
 import time
-from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import numpy as np
-from PIL import Image
 
 from bench.soak_ledger import Ledger, Serving
 from bench.soak_models import PICTURES, STARTER
 from bench.soak_reference import Numbers, Reference
+from bench.soak_shown import shown
 from bench.soak_wishes import Mix, Wish
 
 PATIENCE_S = 60
@@ -29,7 +28,6 @@ CLOSES = 0.03  # share of requests after which the connection is closed, to meet
 MANY_IMAGES = 48
 INCOMPLETE = "incomplete chunked read"  # as httpx says it
 DTYPES = {"UINT8": "u1", "FP32": "<f4"}
-PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
@@ -142,11 +140,10 @@ def judge(
         body = answer.rendered.body
         if answer.rendered.tells_times:
             same = reply.content.startswith(body) and "timing" in reply.json()
-            body += b"}"
         else:
             same = reply.content == body
         if not same and answer.facts.form.image == "png":
-            same = _pixels(reply.content) == _pixels(body)
+            same = shown(reply.content) == shown(answer.rendered.told({}))
         return None if same else f"other pictures than alone (version {version}, seed {seed})"
     found = _tensor(reply) if wish.reply == "tensors" else _numbers(reply, wish.asked.task)
     same = np.array_equal(found, answer.rows if wish.reply == "tensors" else answer.rows[0])
@@ -159,15 +156,6 @@ def _told(wish: Wish, reply: httpx.Response) -> tuple[int, int]:
         return int(reply.headers["Ganymede-Version"]), int(reply.headers["Ganymede-Seed"])
     head = _head(reply)
     return int(head["model_version"]), int(head["parameters"]["seed"])
-
-
-def _pixels(body: bytes) -> list[bytes]:
-    """What the PNG files in a body show: the same pixels may be deflated in two ways (``png``)."""
-    if body.startswith(b"{"):
-        files = [b64decode(image["data"]) for image in json.loads(body)["images"]]
-    else:
-        files = [PNG + part for part in body.split(PNG)[1:]]
-    return [np.asarray(Image.open(io.BytesIO(file))).tobytes() for file in files]
 
 
 def _head(reply: httpx.Response) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from export.scoring import SAMPLES, Sample, score_generator, within_texts
 from export.translating import translation
 from training import data
 from training.data.dataset import Dataset, Images, Labels
+from training.data.operators import OPERATORS
 from training.data.progress import Progress, silent
 from training.metrics.features import Extractor, inception, lite0, of_judge
 
@@ -46,12 +47,14 @@ class Wanted:
         features: names, see ``FEATURES``; none is the judge, or lite0 where there can be none.
         samples: see ``score_generator``.
         against: unusual pictures, for a score.
+        pairing: as ``data.load`` takes it, for a translator; none is the one that it learnt from.
     """
 
     source: str | None = None
     features: tuple[str, ...] = ()
     samples: int = SAMPLES
     against: str | None = None
+    pairing: str | None = None
 
 
 @contextlib.contextmanager
@@ -101,7 +104,7 @@ def evaluate(
     source, shape = _source(bundle, wanted), _shape(manifest)
     runs = {task: onnx_run(bundle.file(manifest.graph(task).onnx)) for task in manifest.tasks}
     if "translate" in doable:
-        pairs = _pairs(source, sizes(manifest.size)[0][0], cache)
+        pairs = _pairs(bundle, wanted, cache)
         (eyes, *_) = extractors(wanted.features, None)
         yield from translation(manifest, runs["translate"], pairs, eyes, progress)
     if doable == {"translate"}:
@@ -225,11 +228,39 @@ def _generated(
         yield within_texts(partial(sampler, generator), texts, eyes[0])
 
 
-def _pairs(source: str, side: int, cache: Path | None) -> Dataset:
-    pairs = data.load(source, split="test", size=side, cache=cache)
+def _pairs(bundle: Bundle, wanted: Wanted, cache: Path | None) -> Dataset:
+    """Held-out pairs, in the size and the channels that the bundle learnt from."""
+    manifest, source = bundle.manifest, _source(bundle, wanted)
+    graph = manifest.graph("translate")
+    made = next(entry.channels for entry in graph.outputs if isinstance(entry, ImageOutput))
+    taken = next(entry.channels for entry in graph.inputs if isinstance(entry, Picture))
+    (side, _), *_ = sizes(manifest.size)
+    pairs = data.load(
+        source,
+        split="test",
+        size=side,
+        channels=made,
+        pairing=_pairing(bundle, wanted),
+        cache=cache,
+    )
     if pairs.sources is None:
-        raise InvalidChoice(f"{source} has no pairs: add --data NAME of a set that has")
+        raise InvalidChoice(
+            f"{source} has no pairs: add --data NAME of a set that has, or --pairing"
+        )
+    if (found := pairs.sources.shape[3]) != taken:
+        raise InvalidChoice(
+            f"{manifest.name} starts from pictures of {taken} channels, and those of {source} have "
+            f"{found}: add the --pairing that it learnt from"
+        )
     return pairs
+
+
+def _pairing(bundle: Bundle, wanted: Wanted) -> str | None:
+    """Of other data than it learnt from too, what an operator makes is what a translator undoes."""
+    made = bundle.manifest.provenance
+    learnt = made.config.get("data", {}).get("pairing") if made else None
+    own = wanted.source is None or learnt in OPERATORS
+    return wanted.pairing or (learnt if own else None)
 
 
 def _source(bundle: Bundle, wanted: Wanted) -> str:

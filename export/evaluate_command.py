@@ -34,6 +34,14 @@ def command(
     against: Annotated[
         str | None, typer.Option(help="Data that a score is to tell from the other.")
     ] = None,
+    pairing: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORD_OR_PATH",
+            help="What each picture is to be translated from, as in training; by default as it "
+            "learnt.",
+        ),
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
     write: Annotated[
         bool, typer.Option("--write", help="Into the bundle's manifest: /models/NAME shows them.")
@@ -45,7 +53,7 @@ def command(
     places = list(folders or [Path("models")])
     if write and (Path(source) / "config.yaml").is_file():
         raise InvalidChoice(f"{source} is a run: export it, and --write into its bundle")
-    wanted = Wanted(data, tuple(features or ()), samples, against)
+    wanted = Wanted(data, tuple(features or ()), samples, against, pairing)
     console, figures, whole = Console(stderr=True), list[Quality](), False
     with opened(source, places, version, lambda step: console.print(step, style="dim")) as bundle:
         try:

@@ -21,7 +21,8 @@ class Graphs:
     """Those of an archive's bundle that are answered here, each loaded once.
 
     Args:
-        folder: of the bundle, of which an archive holds the manifest and the TorchScript alone.
+        folder: of the bundle, of which an archive holds the manifest, the TorchScript, and what
+            reads texts.
         device: as torch names it.
         max_rows: of one run; more are computed in several.
 

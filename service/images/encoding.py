@@ -1,6 +1,6 @@
-"""Pictures to files. The same pixels give the same bytes.
+"""Pictures to files. The same pixels give the same bytes, but for what ``service.png`` says.
 
-PNG is written by ``service.png``, all else by Pillow.
+PNG is written by it, all else by Pillow.
 """
 
 from __future__ import annotations

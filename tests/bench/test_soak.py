@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import random
-from base64 import b64decode, b64encode
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,12 +18,14 @@ from bench.soak_checks import checks
 from bench.soak_clients import judge
 from bench.soak_ledger import Ledger, Serving
 from bench.soak_models import PICTURES, READER, STARTER, make_models
-from bench.soak_reference import Asked, Reference
+from bench.soak_reference import Answer, Asked, Reference
 from bench.soak_trouble import worker_pids
 from bench.soak_watch import Counters, Log, Memory, regress
 from bench.soak_wishes import Mix, Wish
 from service import png
+from service.images import encode, encode_all
 from service.negotiation import Form
+from service.replies import render
 
 MOMENT = (0, False)
 SMALL, *_, LARGE = sources()
@@ -75,30 +76,58 @@ def test_only_the_right_pictures_are_right(reference: Reference, container: str)
     assert "status 500" in str(judge(wish, httpx.Response(500), reference, serving, MOMENT))
 
 
-@pytest.mark.parametrize("container", ["json", "image"])
+def deflated_anew(file: bytes, flipped: int = 0) -> bytes:
+    """A PNG of the same pixels, or of others, in other bytes."""
+    pixels = np.asarray(Image.open(io.BytesIO(file)))
+    return png.encode(pixels.reshape(*pixels.shape[:2], -1) ^ np.uint8(flipped), png.ZLIB)
+
+
+def answered(reference: Reference, container: str) -> tuple[Wish, Answer, httpx.Response]:
+    asked = Asked(STARTER, "generate", {"num_images": 2}, Form(container, "png"))  # type: ignore[arg-type]
+    wish = Wish("generate", "/generate", asked=asked, seed=7, reply="pictures")
+    return wish, reference.answer(asked, 1, 7), right(reference, wish)
+
+
+@pytest.mark.parametrize("container", ["json", "image", "zip", "multipart"])
 @pytest.mark.parametrize(("flipped", "verdict"), [(0, None), (1, "other pictures")])
 def test_the_same_pixels_in_other_bytes_are_right(
-    reference: Reference, container: str, flipped: int, verdict: str | None
+    reference: Reference,
+    monkeypatch: pytest.MonkeyPatch,
+    container: str,
+    flipped: int,
+    verdict: str | None,
 ) -> None:
-    asked = Asked(STARTER, "generate", {"num_images": 1}, Form(container, "png"))  # type: ignore[arg-type]
-    wish = Wish("generate", "/generate", asked=asked, seed=7, reply="pictures")
-    good = right(reference, wish)
-
-    def again(file: bytes) -> bytes:
-        pixels = np.asarray(Image.open(io.BytesIO(file)))
-        return png.encode(pixels.reshape(*pixels.shape[:2], -1) ^ np.uint8(flipped), png.ZLIB)
-
-    if container == "json":
-        document = good.json()
-        (image,) = document["images"]
-        image["data"] = b64encode(again(b64decode(image["data"]))).decode()
-        content = json.dumps(document).encode()
-    else:
-        content = again(good.content)
+    wish, answer, good = answered(reference, container)
+    monkeypatch.setattr(
+        "service.replies.encode_all",
+        lambda *how: [deflated_anew(file, flipped) for file in encode_all(*how)],
+    )
+    monkeypatch.setattr("service.replies.encode", lambda *how: deflated_anew(encode(*how), flipped))
+    content = render(answer.rows, answer.facts).told({})
+    monkeypatch.undo()
     assert content != good.content
     reply = httpx.Response(200, headers=good.headers, content=content)
     found = judge(wish, reply, reference, Serving(1, frozenset({1})), MOMENT)
     assert found is None if verdict is None else verdict in str(found)
+
+
+def test_what_is_said_beside_the_pictures_must_be_right_too(reference: Reference) -> None:
+    wish, _, good = answered(reference, "json")
+    serving, document = Serving(1, frozenset({1})), good.json()
+    first, second = document["images"]
+    for wrong in (
+        document | {"images": [first | {"label": "nothing"}, second]},
+        document | {"images": [first | {"seed": 9}, second]},
+        document | {"images": [first]},
+        {name: value for name, value in document.items() if name != "timing"},
+        document | {"images": [first | {"data": first["data"][:40]}, second]},
+    ):
+        content = json.dumps(wrong).encode()
+        reply = httpx.Response(200, headers=good.headers, content=content)
+        assert "other pictures" in str(judge(wish, reply, reference, serving, MOMENT))
+    wish, _, good = answered(reference, "image")
+    reply = httpx.Response(200, headers=good.headers, content=good.content[:-30])
+    assert "other pictures" in str(judge(wish, reply, reference, serving, MOMENT))
 
 
 PLAIN = Asked(PICTURES, "translate", {}, Form("json", "png"), source=SMALL)

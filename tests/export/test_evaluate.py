@@ -279,7 +279,7 @@ def test_a_translator_is_compared_with_the_truth_of_pairs(
     inverts = Bundle(bundle.path, manifest(translate=([PICTURE], [SHOWN])), bundle.digest)
     found = {one.metric: one.value for one in evaluate(inverts, Wanted("pairs"))}
     assert (found["L1"], found["diversity within sources"]) == (0, 0)
-    assert (asked[0]["split"], asked[0]["size"]) == ("test", 2)
+    assert (asked[0]["split"], asked[0]["size"], asked[0]["channels"]) == ("test", 2, 1)
     with pytest.raises(InvalidChoice, match="digits has no pairs: add --data NAME of a set"):
         list(evaluate(inverts, Wanted("digits")))
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from export.bundle import Bundle
+from export.errors import InvalidChoice
+from export.evaluate import Wanted, evaluate
 from export.manifest import (
     FixedSize,
     Graph,
@@ -15,6 +22,7 @@ from export.manifest import (
     Latent,
     Licence,
     Manifest,
+    Provenance,
 )
 from export.rows import Rows
 from export.translating import translation
@@ -78,7 +86,62 @@ def test_variety_is_seen_and_costs_error() -> None:
     assert 0.05 < found["L1"] < 0.2
 
 
+def test_truths_that_are_sorted_are_near_to_one_another() -> None:
+    dark_then_light = np.repeat(np.array([20, 220], np.uint8), 12)[:, None, None, None]
+    truths = dark_then_light + pairs().images // 8
+    run = lambda _: {"translation": pairs().images}  # noqa: E731
+    figures = translation(manifest(), run, replace(pairs(), images=truths), EYES)
+    _, distance = islice(figures, 2)
+    assert distance.reference is not None
+    assert distance.reference < 0.05 * distance.value  # unbiased, so it may be negative
+
+
 def test_the_source_as_it_is_stands_beside_the_error() -> None:
     l1 = next(translation(manifest(), lambda _: {"translation": pairs().images}, pairs(), EYES))
     images = pairs().images.astype(float)
     assert l1.reference == pytest.approx(np.abs(255 - 2 * images).mean() / 255)
+
+
+@pytest.mark.parametrize(
+    ("learnt", "source", "said", "used"),
+    [
+        ("greyscale", None, None, "greyscale"),
+        ("left", None, None, "left"),
+        (None, None, None, None),
+        ("greyscale", "others", None, "greyscale"),
+        ("left", "others", None, None),
+        ("greyscale", None, "mask", "mask"),
+    ],
+)
+def test_a_translator_is_asked_to_undo_what_it_learnt_to(
+    monkeypatch: pytest.MonkeyPatch,
+    learnt: str | None,
+    source: str | None,
+    said: str | None,
+    used: str | None,
+) -> None:
+    asked: list[tuple[str, str | None]] = []
+    colours = np.zeros((4, 8, 8, 3), np.uint8)
+
+    def load(name: str, *, pairing: str | None, **_: object) -> Dataset:
+        asked.append((name, pairing))
+        return replace(pairs(), images=colours, sources=colours)
+
+    monkeypatch.setattr("export.evaluate.data.load", load)
+    monkeypatch.setattr("export.evaluate.onnx_run", lambda _: None)
+    made = Provenance(
+        preset="",
+        system="pix2pix",
+        dataset="glyphs",
+        dataset_fingerprint="0",
+        dataset_images=4,
+        images_seen=4,
+        seed=0,
+        git_commit=None,
+        config={"data": {"pairing": learnt}},
+        versions={},
+    )
+    bundle = Bundle(Path(), manifest().model_copy(update={"provenance": made}), "")
+    with pytest.raises(InvalidChoice, match=r"1 channels, and .* have 3: add the --pairing"):
+        list(evaluate(bundle, Wanted(source, pairing=said)))
+    assert asked == [(source or "glyphs", used)]
