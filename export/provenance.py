@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Whichever of these are installed; the runtime has two names.
 _PACKAGES = ("ganymede", "torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "numpy")
+UNPAIRED = "unpaired:"  # before the other domain's source, see ``training.data.unpaired``
 
 
 def provenance(run: LoadedRun) -> Provenance:
@@ -22,7 +23,8 @@ def provenance(run: LoadedRun) -> Provenance:
     config = run.config.model_dump(mode="json")
     config["data"]["source"] = _without_folder(config["data"]["source"], run.dataset["name"])
     if pairing := config["data"]["pairing"]:
-        config["data"]["pairing"] = _without_folder(pairing, "a folder")
+        kind = UNPAIRED if pairing.startswith(UNPAIRED) else ""
+        config["data"]["pairing"] = kind + _without_folder(pairing.removeprefix(kind), "a folder")
     return Provenance(
         preset=run.config.preset,
         system=run.config.recipe.system,

@@ -49,7 +49,10 @@ def _lack(manifest: Manifest) -> str:
     )
     if "encode" not in manifest.tasks:
         return needed + "This model has no encode graph"
-    vectors, latents = _vectors(manifest.graph("encode")), manifest.graph("translate").latents
+    encoder, translator = manifest.graph("encode"), manifest.graph("translate")
+    if not _reads_a_picture(encoder, translator):
+        return needed + "This model's encode graph asks for more, or has classes of its own"
+    vectors, latents = _vectors(encoder), translator.latents
     return (
         needed + f"Of this model the one tells {_named(vectors)}, the other has {_named(latents)}"
     )

@@ -116,3 +116,4 @@ def test_what_is_served_is_the_network_s_own_answer() -> None:
 def test_the_user_s_folders_stay_at_home() -> None:
     config = provenance(trained()).config
     assert "/pictures" not in str(config)
+    assert config["data"]["pairing"] == "unpaired:a folder"

@@ -242,7 +242,7 @@ async def test_latents_beside_it_are_refused(client: httpx.AsyncClient) -> None:
     [
         ("blind", "This model has no encode graph"),
         ("plain", "the one tells vector [3], the other has none"),
-        ("foreign", "a picture (and its class)"),
+        ("foreign", "encode graph asks for more, or has classes of its own"),
     ],
 )
 async def test_a_model_that_reads_no_style_says_what_it_lacks(
