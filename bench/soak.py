@@ -4,11 +4,11 @@ The starter, two versions of a model that starts from pictures of any size, and 
 (``soak_models.py``) are asked for all that the service answers (``soak_wishes.py``), by clients
 that judge each answer against pictures made alone (``soak_reference.py``), and by others that
 vanish or send nonsense (``soak_clients.py``). Meanwhile models are loaded, unloaded, reloaded,
-chosen and rolled back all the time, and workers are killed in the first quarter
-(``soak_trouble.py``): memory is judged afterwards, from a third on, when no worker is young. What
-clients saw (``soak_ledger.py``), what the service counted and logged (``soak_watch.py``) and what
-was to be expected are compared in ``soak_checks.py``; exit status 1 says that something does not
-hold.
+chosen and rolled back all the time, and workers are killed in the first tenth
+(``soak_trouble.py``): memory is judged when the last that took one's place is five minutes old.
+What clients saw (``soak_ledger.py``), what the service counted and logged (``soak_watch.py``) and
+what was to be expected are compared in ``soak_checks.py``; exit status 1 says that something does
+not hold.
 
 The mix is drawn from ``--seed``; what happens at once is up to the machine. Ctrl-C ends the soak
 early, and judges what there was.
@@ -49,7 +49,7 @@ from training.data.progress import Progress
 HOST = "127.0.0.1"
 CACHE_BYTES = 4 * 2**20  # full long before memory is judged
 RUDE_CLIENTS = 3
-TROUBLED = 0.25  # of the time, in which workers are killed
+TROUBLED = 0.1  # of the time, in which workers are killed
 KILL_EVERY_S = 20.0
 FEWEST_KILLS = 2
 SETTLE_S = 60.0
@@ -90,7 +90,7 @@ def soak(folder: Path, seconds: float, seed: int, clients: int, progress: Progre
         world = World(HOST, port, mix, reference, ledger, serving, asyncio.Event(), chance)
         counters, memory = Counters(), Memory(server)
         lasted_s = asyncio.run(_run(world, server, seconds, clients, counters, memory, progress))
-    found = list(checks(ledger, counters, memory, Log.read(log), lasted_s))
+    found = list(checks(ledger, counters, memory, Log.read(log), seconds * TROUBLED))
     return Soak(ledger, counters, memory, found, lasted_s)
 
 

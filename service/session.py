@@ -41,6 +41,7 @@ _LARGE_BYTES = 2**24  # the memory that a larger batch took is given back after 
 # it for the interpreter lock, and nothing else has to wait for longer than this.
 _INLINE_S = 4e-3
 _STEP_UP = 1.2  # what a run is expected to take grows by no more from one to the next
+_STALL_S = 10 * _INLINE_S  # unless it took so long: it is not let do so twice
 # The times of runs are kept for this many shapes of a row.
 _KEPT_SHAPES = 32
 
@@ -165,13 +166,15 @@ class OrtSession:
         gives_back = self.provider == "cpu" and batch.nbytes > _LARGE_BYTES
         outputs = self._infer(dict(batch.arrays), GIVES_BACK if gives_back else None)
         ended = time.perf_counter()
-        work = batch.row_elements * len(batch)
-        # Down at once, up slowly: that the system was busy elsewhere says little of the next run.
-        slowest = self._seconds.get(work, math.inf) * _STEP_UP
-        self._seconds[work] = min(ended - started, slowest)
+        self._learn(batch.row_elements * len(batch), ended - started)
         if self.observe is not None:
             self.observe(rows, len(batch) - rows, ended - started)
         return Rows(dict(zip(self._names, outputs, strict=True)))
+
+    def _learn(self, work: int, seconds: float) -> None:
+        """Down at once, up slowly: that the system was busy says little of the next run."""
+        slowest = self._seconds.get(work, math.inf) * _STEP_UP
+        self._seconds[work] = seconds if seconds > _STALL_S else min(seconds, slowest)
 
 
 class SpreadSession:

@@ -121,6 +121,27 @@ async def test_short_runs_keep_the_event_loop_and_long_ones_leave_it(tiny: Bundl
     await session.close()
 
 
+@pytest.mark.parametrize(("took_s", "leaves"), [(0.01, False), (0.1, True)])
+async def test_a_run_that_held_everything_up_is_not_let_do_so_twice(
+    tiny: Bundle, monkeypatch: pytest.MonkeyPatch, took_s: float, leaves: bool
+) -> None:
+    session, rows, now_s = opened(tiny), random_rows(2), 0.0
+    infer: Any = session._infer
+
+    def slow(*arguments: Any) -> Any:  # noqa: ANN401
+        nonlocal now_s
+        now_s += took_s
+        return infer(*arguments)
+
+    await session.run([rows])
+    session._seconds = dict.fromkeys(session._seconds, 1e-4)
+    monkeypatch.setattr(session, "_infer", slow)
+    monkeypatch.setattr("service.session.time.perf_counter", lambda: now_s)
+    assert session.run_at_once(rows) is not None
+    assert (session.run_at_once(rows) is None) is leaves
+    await session.close()
+
+
 async def test_nothing_runs_on_the_event_loop_beside_a_run_in_the_thread(tiny: Bundle) -> None:
     session = opened(tiny)
     rows, held, threads = random_rows(2), threading.Event(), list[int]()

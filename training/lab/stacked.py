@@ -30,7 +30,7 @@ from training.recipes import dcgan
 
 SAMPLES = 26_000
 BATCH, CHUNK = 64, 500
-KIMG = 600.0
+KIMG = 400.0
 SHOWN = 64
 ADAM = Adam(lr=5e-4, beta1=0.0, beta2=0.99, decay_from=0.3)
 PAIR: dict[str, Any] = {"system": "dcgan", "g_optimizer": ADAM, "d_optimizer": ADAM}
