@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import json
 import os
 import signal
@@ -27,9 +28,10 @@ import typer
 from bench.command import BenchError, run
 from bench.lines import Job, jobs
 from bench.machine import describe_machine
-from bench.measures import MEASURES, Budget, rows_of
+from bench.measures import MEASURES, RUNS, Budget, rows_of
 from bench.progress import shown
 from training.config import load_preset, preset_names
+from training.lab import pairs as lab_pairs
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 BEGIN, END = "<!-- bench.quality --all: begin -->", "<!-- bench.quality --all: end -->"
@@ -103,10 +105,21 @@ def kept(folder: Path, name: str, job: Job, budget: Budget) -> dict[str, Any] | 
 
 def key(name: str, job: Job, budget: Budget) -> str:
     """Another key is another measurement: of the settings, the lines and the budget."""
-    preset = name in preset_names()
-    config = load_preset(name, budget.settings).model_dump(mode="json") if preset else None
-    facts = json.dumps([name, asdict(job), asdict(budget), config], sort_keys=True)
+    settings = _settings(name, budget)
+    facts = json.dumps([name, asdict(job), asdict(budget), settings], sort_keys=True)
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
+
+
+def _settings(name: str, budget: Budget) -> Any:  # noqa: ANN401
+    """A preset's settings; an experiment's stand in its source, and in that of what it trains."""
+    if name in preset_names():
+        return load_preset(name, budget.settings).model_dump(mode="json")
+    if name in RUNS:
+        return [
+            inspect.getsource(module)
+            for module in (sys.modules[RUNS[name].func.__module__], lab_pairs)
+        ]
+    return None
 
 
 def measure(folder: Path, name: str, budget: Budget) -> None:

@@ -105,9 +105,31 @@ def measure(runs: Sequence[tuple[str, LoadedRun]], truth: Truth, seed: int) -> I
         yield {"model": name, **row, "of the better baseline": share, "draws differ": apart}
 
 
+def split_of(config: RunConfig, split: Split, missing: str) -> Dataset:
+    """Pictures that have sources; ``missing`` says what else the data holds.
+
+    Raises:
+        BenchError: these have none.
+    """
+    wanted = config.data
+    with progress_bars() as progress:
+        data = load(
+            wanted.source,
+            split=split,
+            size=wanted.size,
+            channels=wanted.channels,
+            pairing=wanted.pairing,
+            progress=progress,
+        )
+    if data.sources is None:
+        raise BenchError(f"{wanted.source} holds {missing}")
+    return data
+
+
 def truth_of(config: RunConfig) -> Truth:
     """The test pairs of a run's data."""
-    train, test = (_pairs(config, split) for split in ("train", "test"))
+    missing = "no pairs: score a run that learnt from pairs"
+    train, test = (split_of(config, split, missing) for split in ("train", "test"))
     assert test.sources is not None
     return Truth(test.sources, test.images, train.images.mean(axis=0, dtype=np.float64))
 
@@ -139,22 +161,6 @@ def held_out(run: LoadedRun, truth: Truth, seed: int) -> Images:
     rows = np.linspace(0, len(truth.images) - 1, SHEET_PAIRS).astype(int)
     sources = truth.sources[rows]
     return triples(sources, translate(run, sources, seed), truth.images[rows])
-
-
-def _pairs(config: RunConfig, split: Split) -> Dataset:
-    wanted = config.data
-    with progress_bars() as progress:
-        data = load(
-            wanted.source,
-            split=split,
-            size=wanted.size,
-            channels=wanted.channels,
-            pairing=wanted.pairing,
-            progress=progress,
-        )
-    if data.sources is None:
-        raise BenchError(f"{wanted.source} holds no pairs: score a run that learnt from pairs")
-    return data
 
 
 if __name__ == "__main__":

@@ -30,8 +30,7 @@ from export.manifest import Latent, Quality
 from export.scoring import EACH, VARIED
 from export.servable import offer
 from training.config import RunConfig
-from training.data import Dataset, Split, load
-from training.data.progress import progress_bars
+from training.data import Dataset
 from training.grid import save_png, sheet
 from training.metrics.bins import Bins, bin_score, make_bins
 from training.metrics.diversity import pairwise_distance
@@ -226,24 +225,9 @@ def main(
 
 def of_config(config: RunConfig) -> tuple[Direction, Direction]:
     """The two directions of a run's data."""
-    train, test = (_split(config, split) for split in ("train", "test"))
+    missing = "one domain: score a run of two"
+    train, test = (pairs.split_of(config, split, missing) for split in ("train", "test"))
     return directions(train, test, train.domains or ("source", "target"))
-
-
-def _split(config: RunConfig, split: Split) -> Dataset:
-    wanted = config.data
-    with progress_bars() as progress:
-        data = load(
-            wanted.source,
-            split=split,
-            size=wanted.size,
-            channels=wanted.channels,
-            pairing=wanted.pairing,
-            progress=progress,
-        )
-    if data.sources is None:
-        raise BenchError(f"{wanted.source} holds one domain: score a run of two")
-    return data
 
 
 if __name__ == "__main__":

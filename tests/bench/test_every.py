@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
@@ -109,6 +110,19 @@ def save(folder: Path, name: str, job: Job, value: float) -> None:
     measured = Measured("gan", "clothes", 1_000, 0.5, {"FD-judge": figure(value)}, {"FD-judge": 3})
     facts = {"key": key(name, job, Budget()), "rows": rows_of(name, job, measured)}
     (folder / f"{name}.json").write_text(json.dumps(facts))
+
+
+@pytest.mark.parametrize("name", ["ring", "stacked-mnist"])
+def test_an_experiment_that_changed_is_measured_again(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, read = lines.JOBS[name], inspect.getsource
+    before = key(name, job, Budget())
+    assert key(name, job, Budget()) == before
+    monkeypatch.setattr(
+        inspect, "getsource", lambda module: read(module).replace("beta2=0.99", "beta2=0.999")
+    )
+    assert key(name, job, Budget()) != before
 
 
 def test_only_what_is_not_measured_is_measured(
