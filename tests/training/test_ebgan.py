@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import pytest
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from tests.training.test_recipes import OneBatch
 from tests.training.tiny import SHAPE, tiny_batch, tiny_config, tiny_recipe
 from training.log import Log
 from training.losses import pulling_away
-from training.recipe import Recipe, Shape
+from training.recipe import Batch, Recipe, Shape
 from training.recipes.ebgan import EBGAN
 from training.train import begin
 from training.trainer import step
@@ -121,6 +123,25 @@ def test_signals_are_the_energies_of_both() -> None:
     signals = recipe.signals(batch)
     assert signals.keys() > {"energy_real", "energy_fake", "accuracy_fake"}
     assert signals["energy_real"] == recipe.logits(batch.x, batch).mean()
+
+
+@pytest.mark.parametrize("margin", [0.1, 20.0])
+@pytest.mark.parametrize(
+    ("real", "fake", "divergence"),
+    [(0.2, 1.2, math.log(2)), (0.2, 0.7, 0.61), (0.2, 0.2, 0), (1.2, 0.2, 0)],
+)
+def test_energies_a_margin_apart_show_log_2_and_equal_ones_nothing(
+    real: float, fake: float, divergence: float, margin: float
+) -> None:
+    recipe, batch = ebgan(margin=margin).eval(), tiny_batch()
+
+    def energy(images: Tensor, batch: Batch) -> Tensor:
+        return torch.full((len(images),), margin * (real if images is batch.x else fake))
+
+    recipe.logits = energy  # type: ignore[method-assign]
+    signals = recipe.signals(batch)
+    assert signals["jsd"].item() == pytest.approx(divergence, abs=0.01)
+    assert signals["accuracy_real"] == signals["accuracy_fake"] == (real < fake)
 
 
 def test_an_autoencoder_that_learnt_gives_strange_pictures_a_higher_energy() -> None:

@@ -24,6 +24,11 @@ from training.recipes import dcgan
 from training.recipes.gan import GAN, Generator
 from training.signals import adversarial_signals
 
+LOGITS = 10.0
+"""Logits to a margin, for the signals: energies have no unit. A margin apart is told by logits of 5
+and -5, a divergence of 0.69; half a margin apart, 0.61. The level is midway between the two means,
+not at half the margin: what an autoencoder cannot make again is in both, and no part of the game.
+"""
 REMEMBERED = 1024  # energies of the latest real images: what a score is compared with
 
 
@@ -147,7 +152,9 @@ class EBGAN(GAN):
         fake = self.generator(*self.inputs(batch))
         real_energy, fake_energy = self.logits(batch.x, batch), self.logits(fake, batch)
         energies = {"energy_real": real_energy.mean(), "energy_fake": fake_energy.mean()}
-        return energies | adversarial_signals(-real_energy, -fake_energy, batch.x, fake, None)
+        scale = -LOGITS / self.config.margin
+        logits = scale * real_energy, scale * fake_energy
+        return energies | adversarial_signals(*logits, batch.x, fake, None)
 
 
 def stages(config: EBGANConfig, image: Shape) -> Iterator[Recipe]:
