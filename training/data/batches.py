@@ -94,6 +94,10 @@ class Batches:
         text = torch.from_numpy(words.tokens[indices, chosen]).to(self.device)
         return replace(batch, text=text)
 
+    def drawn(self, count: int) -> list[int]:
+        """The places of the first ``count`` images of the sequence: a sample of the data."""
+        return [self._index(position) for position in range(count)]
+
     def _index(self, position: int) -> int:
         epoch, offset = divmod(position, len(self.data))
         if epoch != self._epoch:

@@ -7,7 +7,7 @@ own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import pairwise
 from typing import Literal
@@ -19,12 +19,16 @@ from torch import Tensor, nn
 from training.layers import Norm, levels
 from training.losses import ENERGIES, Objective, energy_g, margin_d, pulling_away
 from training.processes import whole
-from training.recipe import MOST, Batch, Recipe, Shape, Terms
+from training.recipe import MOST, SURVEYED, Batch, Recipe, Shape, Terms
 from training.recipes import dcgan
 from training.recipes.gan import GAN, Generator
 from training.signals import adversarial_signals
 
-REMEMBERED = 1024  # energies of the latest real images: what a score is compared with
+LOGITS = 10.0
+"""Logits to a margin, for the signals: energies have no unit. A margin apart is told by logits of 5
+and -5, a divergence of 0.69; half a margin apart, 0.61. The level is midway between the two means,
+not at half the margin: what an autoencoder cannot make again is in both, and no part of the game.
+"""
 
 
 class EBGANConfig(dcgan.ConvolutionalConfig):
@@ -107,7 +111,7 @@ class EBGAN(GAN):
             self.generator = dcgan.Generator(config, image)
         self.discriminator = Autoencoder(config, image)
         self.energy = ENERGIES[config.energy]
-        self.register_buffer("energies", torch.zeros(REMEMBERED))
+        self.register_buffer("energies", torch.zeros(SURVEYED))
         dcgan.initialise(self, config.initial_std)
 
     def logits(self, images: Tensor, batch: Batch) -> Tensor:
@@ -123,14 +127,7 @@ class EBGAN(GAN):
         """Low energies for real images, and at least the margin for generated ones."""
         if images >= self.config.pretrain_kimg * 1000:
             return super().d_loss(batch, images)
-        real = self.logits(batch.x, batch)
-        return {"reconstruction": real.mean()} | self.d_terms(real, batch)
-
-    @torch.no_grad()
-    def d_terms(self, real_logits: Tensor, batch: Batch) -> Terms:
-        """No term: the energies are remembered, for a score to be compared with."""
-        self.energies.copy_(torch.cat([self.energies, whole(real_logits.detach())])[-REMEMBERED:])
-        return {}
+        return {"reconstruction": self.logits(batch.x, batch).mean()}
 
     def g_loss(self, batch: Batch, images: int) -> Terms:
         """Low energies, by pictures that differ; nothing while the autoencoder learns alone."""
@@ -147,7 +144,13 @@ class EBGAN(GAN):
         fake = self.generator(*self.inputs(batch))
         real_energy, fake_energy = self.logits(batch.x, batch), self.logits(fake, batch)
         energies = {"energy_real": real_energy.mean(), "energy_fake": fake_energy.mean()}
-        return energies | adversarial_signals(-real_energy, -fake_energy, batch.x, fake, None)
+        scale = -LOGITS / self.config.margin
+        logits = scale * real_energy, scale * fake_energy
+        return energies | adversarial_signals(*logits, batch.x, fake, None)
+
+    def survey(self, batches: Iterable[Batch]) -> None:
+        """Keep the energies of training images, for a score to be compared with."""
+        self.energies.copy_(torch.cat([self.logits(batch.x, batch) for batch in batches]))
 
 
 def stages(config: EBGANConfig, image: Shape) -> Iterator[Recipe]:
