@@ -29,6 +29,7 @@ from bench.result import Result
 from training.config import RunConfig, load_preset
 from training.data.batches import Batches, to_batch
 from training.data.dataset import Dataset
+from training.data.named import digits
 from training.losses import ENERGIES
 from training.metrics.principal import principal_axes, remade, rows_of
 from training.precision import flushed_denormals
@@ -148,8 +149,12 @@ def main(
         str, typer.Argument(help=f"One of {', '.join(PROTOCOLS)}.", metavar="PROTOCOL")
     ] = "one-class",
     source: Annotated[
-        str, typer.Option("--data", help="A data set with classes and a test split.")
-    ] = "mnist-5k",
+        str | None,
+        typer.Option(
+            "--data",
+            help="A data set with classes and a test split; all of MNIST where it is, else 5,000.",
+        ),
+    ] = None,
     preset: Annotated[str, typer.Option(help="Of the system ebgan.")] = PRESET,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each trial.")] = 3,
     classes: Annotated[str, typer.Option(help="By index, those whose turn comes.")] = "0123456789",
@@ -166,6 +171,7 @@ def main(
     if protocol not in PROTOCOLS:
         raise BenchError(f"there is no protocol {protocol!r}; there are: {', '.join(PROTOCOLS)}")
     asked = PROTOCOLS[protocol]
+    source = source or digits()
     trials = asked.trials(source, config.data.size, [int(label) for label in classes])
     result = Result(
         "anomaly",

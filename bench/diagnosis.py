@@ -55,6 +55,7 @@ def confusion(rows: Sequence[Row]) -> Table:
 
 def main(
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each case.")] = 5,
+    first_seed: Annotated[int, typer.Option(min=0, help="Those below it chose the limits.")] = 0,
     case: Annotated[list[str] | None, typer.Option(help="These alone.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
 ) -> None:
@@ -63,8 +64,10 @@ def main(
     if unknown:
         raise BenchError(f"no case {min(unknown)!r}; there are: {', '.join(CASES)}")
     torch.set_num_threads(1)
-    todo = [(name, seed) for name in case or CASES for seed in range(seeds)]
-    result, rows = Result("diagnosis", seeds=seeds), list[Row]()
+    todo = [
+        (name, seed) for name in case or CASES for seed in range(first_seed, first_seed + seeds)
+    ]
+    result, rows = Result("diagnosis", first_seed=first_seed, seeds=seeds), list[Row]()
     with shown() as progress:
         for name, seed in todo:
             rows.append(measure(name, seed))

@@ -79,7 +79,7 @@ CASES: dict[str, Case] = {
     ),
     "convolutions, spectral norm": Case("healthy", 12, CONVOLUTIONS),
     "stopped at a tenth": Case("undertrained", 16, SETTLES, share=0.1),
-    "convolutions, 1,200 pictures": Case("undertrained", 1.2, CONVOLUTIONS),
+    "convolutions, 1.2 kimg": Case("undertrained", 1.2, CONVOLUTIONS),
     "D learns nearly nothing": Case("mode collapse", 12, game(adam(5e-3), adam(1e-4))),
     "one latent number, R1": Case("mode collapse", 16, game(CALM, CALM, latent=1, r1=1.0)),
     "minimax, 5 steps of D": Case(

@@ -114,5 +114,5 @@ def jobs() -> dict[str, Job]:
     """Every fast preset and every other entry, longest first as far as is known."""
     fast = {name: Job() for name in preset_names() if name.endswith("-fast")}
     found = fast | dict(JOBS)
-    first = ("stacked-mnist", "ebgan-mnist-fast", "ebgan-fashion-fast", "dcgan-fashion-fast")
+    first = ("stacked-mnist", "text-emoji-fast", "pix2pix-seeking-fast", "unpaired-emoji-fast")
     return {name: found[name] for name in dict.fromkeys((*first, *found))}

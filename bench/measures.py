@@ -28,6 +28,7 @@ from export.reality import meet
 from export.scoring import SAMPLES, score_generator
 from export.source import open_generator
 from training.config import RunConfig, load_preset
+from training.data.named import SHIPPED_DIGITS
 from training.data.progress import Progress
 from training.lab import modes, stacked
 from training.lab.finding import Finding
@@ -62,6 +63,7 @@ class Measured:
         figures: by metric.
         baselines: by metric, of a plain generator on the same terms.
         lines: of the table, where the entry names none.
+        comparable: whether it learnt from what the published figures are of.
     """
 
     system: str
@@ -71,6 +73,7 @@ class Measured:
     figures: Mapping[str, Quality]
     baselines: Mapping[str, float] = field(default_factory=dict)
     lines: tuple[Line, ...] = ()
+    comparable: bool = True
 
 
 Measure = Callable[[str, Job, Path, Budget, Progress], Measured]
@@ -237,7 +240,9 @@ def of_lab(name: str, job: Job, folder: Path, budget: Budget, progress: Progress
         for line in job.lines
     }
     minutes = (time.monotonic() - started) / 60
-    return Measured(GOOD, job.data, None, minutes, figures)
+    data = f"{job.data}, {finding.data}" if finding.data else job.data
+    fair = finding.data != SHIPPED_DIGITS
+    return Measured(GOOD, data, finding.images_seen, minutes, figures, comparable=fair)
 
 
 def _number(cell: object, better: Better) -> float:
@@ -281,7 +286,7 @@ def _row(line: Line, measured: Measured) -> dict[str, Any]:
         case "reference":
             bar = figure.reference
         case number:
-            bar = number
+            bar = number if measured.comparable else None
     facts = {"ours": figure.value, "bar": bar, "samples": figure.samples}
     return (
         about | facts | {"protocol": figure.protocol, "verdict": verdict(line, figure.value, bar)}

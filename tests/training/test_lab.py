@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 
 import ganymede
 from training.data import load
-from training.errors import ConfigError
+from training.errors import ConfigError, Diverged
 from training.lab import (
     categories,
     modes,
@@ -28,8 +29,8 @@ from training.lab.bilinear import RATE, conserved, play
 from training.lab.commands import lab
 from training.lab.experiments import EXPERIMENTS
 from training.lab.finding import Finding
-from training.lab.mixtures import ring
-from training.lab.pairs import plane_gans, train_on
+from training.lab.mixtures import Mixture, ring
+from training.lab.pairs import PAIR_BATCH, plane_gans, train_on
 from training.lab.stacked import Stacks
 from training.metrics.divergence import jensen_shannon, kullback_leibler
 from training.metrics.judge import Judge
@@ -204,6 +205,19 @@ def test_stacks_are_three_digits_as_colours() -> None:
     known = {image.tobytes() for image in digits.images[..., 0]}
     assert all(picture[..., c].tobytes() in known for picture in pictures for c in range(3))
     assert stacks.batch(2).x.shape == (4, 3, 28, 28)
+
+
+def test_where_one_pair_diverges_the_others_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+
+    def fragile(mixture: Mixture, game: Any, copies: int, iterations: int, seed: int = 0) -> Any:  # noqa: ANN401
+        if copies > 1 or seed == 1:
+            raise Diverged("the loss is not finite")
+        return train_on(mixture, game, copies, iterations, seed)
+
+    monkeypatch.setattr(modes, "train_on", fragile)
+    finding = modes.experiment("ring", 3, iterations=2, games=("minimax",))
+    assert str(finding.rows[0]["modes"]).endswith(", 1 of 3 diverged")
+    assert finding.images_seen == 3 * 2 * PAIR_BATCH
 
 
 def test_a_stacked_pair_learns_and_is_sampled() -> None:

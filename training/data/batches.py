@@ -117,7 +117,7 @@ def to_batch(
 
 
 def _to_float(images: NDArray[np.uint8], device: torch.device) -> Tensor:
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+    pixels = torch.from_numpy(np.require(images, requirements=("C", "W"))).to(device)
     x = pixels.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1)
     return x.contiguous(memory_format=torch.channels_last)
 

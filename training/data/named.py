@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
+from training.data.cache import cache_folder
 from training.data.captions import captions
 from training.data.dataset import Dataset, Found, Split, fingerprint
 from training.data.decode import squared, with_channels
@@ -247,7 +248,14 @@ _ALL = (
     ),
 )
 
+SHIPPED_DIGITS = "mnist-5k"
 NAMED: Mapping[str, Named] = MappingProxyType({named.name: named for named in _ALL})
+
+
+def digits() -> str:
+    """The name of all of MNIST where it is on this machine, else of the 5,000 of its digits."""
+    whole = NAMED["mnist"].files.here("mnist", "train", cache_folder())
+    return "mnist" if whole else SHIPPED_DIGITS
 
 
 def load_named(named: Named, folder: Path | None, wanted: Wanted) -> Dataset:

@@ -12,6 +12,13 @@ from matplotlib.figure import Figure
 Cell = float | int | str
 Row = Mapping[str, Cell]
 
+DIVERGED = "diverged"
+
+
+def of_those_left(cell: str, left: int, seeds: int) -> str:
+    """A cell about the ``left`` of so many pairs that came to their end."""
+    return cell if left == seeds else f"{cell}, {seeds - left} of {seeds} {DIVERGED}"
+
 
 @dataclass(frozen=True, eq=False)
 class Finding:
@@ -22,12 +29,16 @@ class Finding:
         protocol: how the numbers came about; enough to repeat them.
         rows: a table; every row has the same columns.
         figure: the same to look at.
+        data: what was learnt from, where that depends on the machine.
+        images_seen: in training, by the pairs of one game together; none where nothing counts them.
     """
 
     claim: str
     protocol: str
     rows: Sequence[Row]
     figure: Figure
+    data: str = ""
+    images_seen: int | None = None
 
     def write(self, folder: Path, name: str) -> tuple[Path, Path]:
         """Write ``name.png`` and ``name.json``, and return their paths."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
 
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from training.errors import Diverged
-from training.lab.finding import Finding, Row
+from training.lab.finding import DIVERGED, Finding, Row, of_those_left
 from training.lab.mixtures import Mixture, grid, ring
 from training.lab.pairs import HIDDEN, LAYERS, PAIR_BATCH, SAMPLES, train_on
 from training.metrics.modes import Modes, modes_of_points
@@ -65,15 +66,15 @@ def experiment(
     mixture = ring() if name == "ring" else grid()
     rows, clouds = [], {}
     for game in games:
-        try:
-            clouds[game] = train_on(mixture, OBJECTIVES[game], seeds, iterations)
-        except Diverged:
-            rows.append(_row(f"ours: {game}", "diverged", "", ""))
-            continue
-        rows.append(_summary(f"ours: {game}", mixture, clouds[game]))
+        found = _clouds(mixture, OBJECTIVES[game], seeds, iterations)
+        if len(found):
+            clouds[game] = found
+            rows.append(_summary(f"ours: {game}", mixture, found, seeds))
+        else:
+            rows.append(_row(f"ours: {game}", DIVERGED, "", ""))
     random = np.random.default_rng(0)
     perfect = np.stack([mixture.sample(SAMPLES, random) for _ in range(max(5, seeds))])
-    rows.append(_summary("perfect sampler", mixture, perfect))
+    rows.append(_summary("perfect sampler", mixture, perfect, len(perfect)))
     rows += [_row(f"published: {who}", *cells) for who, *cells in PUBLISHED[name]]
     return Finding(
         claim=f"A GAN may leave modes out: {len(mixture.centres)} Gaussians of deviation "
@@ -86,18 +87,32 @@ def experiment(
         "needs one such sample; KL(generated || uniform) of all samples by nearest centre.",
         rows=rows,
         figure=_draw(mixture, clouds),
+        images_seen=iterations * PAIR_BATCH * seeds,
     )
 
 
 EXPERIMENTS = {name: partial(experiment, name) for name in PUBLISHED}
 
 
-def _summary(who: str, mixture: Mixture, clouds: NDArray[np.float64]) -> Row:
+def _clouds(
+    mixture: Mixture, game: ObjectiveConfig, seeds: int, iterations: int
+) -> NDArray[np.float64]:
+    """Samples [S, N, 2] of the pairs that come to their end; where one does not, each is alone."""
+    with suppress(Diverged):
+        return train_on(mixture, game, seeds, iterations)
+    found: list[NDArray[np.float64]] = []
+    for seed in range(seeds if seeds > 1 else 0):
+        with suppress(Diverged):
+            found.extend(train_on(mixture, game, 1, iterations, seed))
+    return np.array(found)
+
+
+def _summary(who: str, mixture: Mixture, clouds: NDArray[np.float64], seeds: int) -> Row:
     """The median of the clouds [S, N, 2], and their range."""
     found = [modes_of_points(cloud, mixture.centres, mixture.sigma) for cloud in clouds]
     return _row(
         who,
-        _median([m.found for m in found], "g"),
+        of_those_left(_median([m.found for m in found], "g"), len(found), seeds),
         _median([100 * _quality(m) for m in found], ".1f"),
         _median([m.reverse_kl for m in found], ".3f"),
     )

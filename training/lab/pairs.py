@@ -65,14 +65,14 @@ def plane_gans(config: ObjectiveConfig, copies: int) -> GAN:
 
 
 def train_on(
-    mixture: Mixture, config: ObjectiveConfig, copies: int, iterations: int
+    mixture: Mixture, config: ObjectiveConfig, copies: int, iterations: int, seed: int = 0
 ) -> NDArray[np.float64]:
     """Samples [copies, SAMPLES, 2] of the averaged generators after so many iterations.
 
     Raises:
         Diverged: one of them did.
     """
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     batch = PAIR_BATCH * copies
     images = iterations * batch
     schedule = ScheduleConfig(
@@ -82,7 +82,7 @@ def train_on(
         tick_kimg=images / 10_000,
         precision="float32",
     )
-    draws = Draws(mixture, batch, 0, torch.device("cpu"))
+    draws = Draws(mixture, batch, seed, torch.device("cpu"))
     state = rehearse(plane_gans(config, copies), draws, schedule)
     with torch.no_grad():
         points: Tensor = state.ema.module(torch.randn(copies * SAMPLES, config.latent))

@@ -17,10 +17,11 @@ from training.config import ScheduleConfig
 from training.data.batches import Source, to_batch
 from training.data.cache import cache_folder
 from training.data.dataset import Dataset
-from training.data.named import NAMED
+from training.data.named import digits
 from training.data.progress import progress_bars
+from training.errors import Diverged
 from training.grid import sheet
-from training.lab.finding import Finding, Row
+from training.lab.finding import DIVERGED, Finding, Row, of_those_left
 from training.lab.rehearsal import rehearse
 from training.layers import to_uint8
 from training.metrics.judge import Images, Judge, JudgeSettings, train_judge
@@ -100,33 +101,38 @@ def experiment(
     seeds: int, kimg: float = KIMG, games: Mapping[str, dcgan.DCGANConfig] = GAMES
 ) -> Finding:
     """Every game, ``seeds`` times; on all of MNIST where it is, else on 5,000 of its digits."""
-    source = "mnist" if NAMED["mnist"].files.here("mnist", "train", cache_folder()) else "mnist-5k"
+    source = digits()
     judge, accuracy = digit_judge(source)
-    digits, cpu = data.load(source), torch.device("cpu")
+    learnt, cpu = data.load(source), torch.device("cpu")
     rows: list[Row] = []
     sheets: dict[str, Images] = {}
     for game, config in games.items():
         found = []
         for seed in range(seeds):
             torch.manual_seed(seed)
-            stacks = Stacks(digits, BATCH, seed, cpu)
-            images = samples(train_on(stacks, config, kimg), stacks)
+            stacks = Stacks(learnt, BATCH, seed, cpu)
+            try:
+                images = samples(train_on(stacks, config, kimg), stacks)
+            except Diverged:
+                continue
             sheets.setdefault(game, np.asarray(sheet(images[:SHOWN], 8)))
             found.append(modes_of_labels(stacked_labels(judge, images), 1_000))
-        rows.append(_summary(f"ours: {game}", found))
+        rows.append(_summary(f"ours: {game}", found, seeds))
     tests = Stacks(data.load(source, split="test"), BATCH, 0, cpu).pictures(SAMPLES, 0)
-    rows.append(_summary("real digits", [modes_of_labels(stacked_labels(judge, tests), 1_000)]))
+    rows.append(_summary("real digits", [modes_of_labels(stacked_labels(judge, tests), 1_000)], 1))
     fair = np.random.default_rng(0).integers(0, 1_000, SAMPLES)
-    rows.append(_summary("perfect sampler", [modes_of_labels(fair, 1_000)]))
+    rows.append(_summary("perfect sampler", [modes_of_labels(fair, 1_000)], 1))
     rows += [_row(f"published: {who}", *cells) for who, *cells in PUBLISHED]
     return Finding(
         claim="1,000 modes, of which a plain DCGAN finds some 100 (Lin et al. 2018, "
         "arXiv:1712.04086, table 2); R3GAN's loss finds all, KL 0.078 (arXiv:2501.05441).",
-        protocol=f"Stacks of {source} ({len(digits):,} digits, 28 px), drawn afresh; dcgan with 32 "
+        protocol=f"Stacks of {source} ({len(learnt):,} digits, 28 px), drawn afresh; dcgan with 32 "
         f"channels, {kimg:g} kimg in batches of {BATCH}; {SAMPLES:,} samples, read by a judge of "
         f"digits with accuracy {accuracy:.4f}; KL(generated || uniform); {seeds} seeds, medians.",
         rows=rows,
         figure=_draw(sheets),
+        data=source,
+        images_seen=round(kimg * 1000) * seeds,
     )
 
 
@@ -173,10 +179,12 @@ def samples(state: State, source: Source, count: int = SAMPLES) -> Images:
     return np.concatenate(list(parts(lambda rows: recipe.inputs(Batch(blank[:rows])))))
 
 
-def _summary(who: str, found: list[Modes]) -> Row:
+def _summary(who: str, found: list[Modes], seeds: int) -> Row:
+    if not found:
+        return _row(who, DIVERGED, "")
     modes = np.median([m.found for m in found])
     divergence = np.median([m.reverse_kl for m in found])
-    return _row(who, f"{modes:g}", f"{divergence:.4f}")
+    return _row(who, of_those_left(f"{modes:g}", len(found), seeds), f"{divergence:.4f}")
 
 
 def _row(who: str, modes: str, divergence: str) -> Row:
@@ -184,9 +192,9 @@ def _row(who: str, modes: str, divergence: str) -> Row:
 
 
 def _draw(sheets: Mapping[str, Images]) -> Figure:
-    figure = Figure(figsize=(4 * len(sheets), 4.3), layout="constrained")
+    figure = Figure(figsize=(4 * max(1, len(sheets)), 4.3), layout="constrained")
     for axes, (name, picture) in zip(
-        figure.subplots(1, len(sheets), squeeze=False)[0], sheets.items(), strict=True
+        figure.subplots(1, max(1, len(sheets)), squeeze=False)[0], sheets.items(), strict=False
     ):
         axes.imshow(picture, interpolation="nearest")
         axes.set(title=name, xticks=[], yticks=[])

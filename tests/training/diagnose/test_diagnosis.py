@@ -75,7 +75,7 @@ def test_what_was_stopped_is_told_to_go_on(made: Made) -> None:
 
 
 def test_a_schedule_too_short_for_pictures_is_told_to_be_longer(made: Made) -> None:
-    record = made("convolutions, 1,200 pictures")[1].record
+    record = made("convolutions, 1.2 kimg")[1].record
     assert record.metrics["trained"].value == 1
     assert record.verdict == "undertrained"
     assert record.findings[0].because[0].startswith("coverage is ")
