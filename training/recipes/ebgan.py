@@ -16,12 +16,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from training.layers import Norm, levels
+from training import convolutional, perceptrons
+from training.layers import Norm, initialise, levels
 from training.losses import ENERGIES, Objective, energy_g, margin_d, pulling_away
 from training.processes import whole
 from training.recipe import MOST, SURVEYED, Batch, Recipe, Shape, Terms
-from training.recipes import dcgan
-from training.recipes.gan import GAN, Generator
+from training.recipes.gan import GAN, AdversarialConfig
 from training.signals import adversarial_signals
 
 LOGITS = 10.0
@@ -31,7 +31,7 @@ not at half the margin: what an autoencoder cannot make again is in both, and no
 """
 
 
-class EBGANConfig(dcgan.ConvolutionalConfig):
+class EBGANConfig(convolutional.ConvolutionalConfig, AdversarialConfig):
     """A generator and an autoencoder, both convolutional or both perceptrons."""
 
     system: Literal["ebgan"]
@@ -81,18 +81,18 @@ def _perceptrons(config: EBGANConfig, image: Shape) -> tuple[nn.Module, int, lis
 
 def _convolutions(config: EBGANConfig, image: Shape) -> tuple[nn.Module, int, list[nn.Module]]:
     """A discriminator's trunk, how many features it gives, and its mirror image."""
-    down = dcgan.Features(config, image.channels, image.size)
+    down = convolutional.Features(config, image.channels, image.size)
     halvings, side = levels(image.size)
     widths = [config.d_base_channels * 2**k for k in range(halvings + config.d_stem)]
     channels = [min(config.max_channels, width) for width in reversed(widths)]
     up: list[nn.Module] = [nn.Unflatten(1, (channels[0], side, side))]
     for inputs, outputs in pairwise(channels):
-        up += [dcgan.upsample(config, inputs, outputs, bias=True)]
+        up += [convolutional.upsample(config, inputs, outputs, bias=True)]
         up += [nn.BatchNorm2d(outputs)] if config.d_norm == "batch" else []
         up += [nn.LeakyReLU(0.2)]
     if config.d_stem:
         return down, down.outputs, [*up, nn.Conv2d(channels[-1], image.channels, 3, 1, 1)]
-    last = dcgan.upsample(config, channels[-1], image.channels, bias=True)
+    last = convolutional.upsample(config, channels[-1], image.channels, bias=True)
     return down, down.outputs, [*up, last]
 
 
@@ -106,13 +106,13 @@ class EBGAN(GAN):
         super().__init__(config)
         if config.networks == "perceptrons":
             size = (image.channels, image.size, image.size)
-            self.generator = Generator(config.latent, config.hidden, size)
+            self.generator = perceptrons.Generator(config.latent, config.hidden, size)
         else:
-            self.generator = dcgan.Generator(config, image)
+            self.generator = convolutional.Generator(config, config.latent, image)
         self.discriminator = Autoencoder(config, image)
         self.energy = ENERGIES[config.energy]
         self.register_buffer("energies", torch.zeros(SURVEYED))
-        dcgan.initialise(self, config.initial_std)
+        initialise(self, config.initial_std)
 
     def logits(self, images: Tensor, batch: Batch) -> Tensor:
         """D(images) = the distance of Dec(Enc(x)) from x, [N] float32."""
