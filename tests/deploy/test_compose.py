@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 
 from service import __version__
 from service.config import ServiceConfig
+from service.supervisor import GRACE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "deploy" / "service.Dockerfile").read_text(encoding="utf-8")
@@ -183,8 +184,8 @@ def test_keys_lie_where_the_container_may_write_and_they_stay() -> None:
 
 
 def test_stopping_waits_for_the_drain() -> None:
-    drain_s = ServiceConfig.model_fields["drain_s"].default
-    assert int(SERVICES["service"]["stop_grace_period"].removesuffix("s")) > drain_s
+    worst_s = 2 * ServiceConfig.model_fields["drain_s"].default + GRACE_S
+    assert int(SERVICES["service"]["stop_grace_period"].removesuffix("s")) > worst_s
 
 
 def test_mounted_files_exist() -> None:
