@@ -80,6 +80,16 @@ def test_stopping_waits_for_the_drain() -> None:
     assert POD["terminationGracePeriodSeconds"] > pause_s + worst_s
 
 
+@pytest.mark.parametrize(("overlay", "spare", "missing"), [("cpu", 1, 0), ("gpu", 0, 1)])
+def test_update_waits_for_no_gpu_that_is_taken(overlay: str, spare: int, missing: int) -> None:
+    [deployment] = [
+        each for each in yaml.safe_load_all(kustomize(overlay)) if each["kind"] == "Deployment"
+    ]
+    assert deployment["spec"]["strategy"] == {
+        "rollingUpdate": {"maxSurge": spare, "maxUnavailable": missing}
+    }
+
+
 def test_pod_has_no_more_rights_than_it_needs() -> None:
     dockerfile = (ROOT / "deploy" / "service.Dockerfile").read_text("utf-8")
     user = POD["securityContext"]["runAsUser"]
