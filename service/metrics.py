@@ -29,6 +29,7 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 
 from service import __version__
+from service.histograms import RATIOS, ROWS, SECONDS
 from service.processes import Processes
 from service.slots import SlotCollector, SlotGauge
 
@@ -44,11 +45,6 @@ CacheResult = Literal["hit", "shared", "miss"]
 Aggregate = Literal["livesum", "livemax", "livemin"]
 
 PREFIX = "ganymede_"
-# 0.25 ms to 33 s by factors of 2: from a cached reply to the longest default deadline.
-SECONDS = tuple(0.00025 * 2**k for k in range(18))
-# Measured over predicted, from an eighth to 64 times.
-RATIOS = tuple(2.0 ** (k / 2) for k in range(-6, 13))
-ROWS = tuple(float(2**k) for k in range(11))
 
 
 class _Requests:
