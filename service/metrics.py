@@ -29,6 +29,7 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 
 from service import __version__
+from service.histograms import RATIOS, ROWS, SECONDS
 from service.paths import ENDINGS, TURNED_AWAY
 from service.processes import Processes
 from service.slots import SlotCollector, SlotGauge
@@ -45,11 +46,6 @@ CacheResult = Literal["hit", "shared", "miss"]
 Aggregate = Literal["livesum", "livemax", "livemin"]
 
 PREFIX = "ganymede_"
-# 0.25 ms to 33 s by factors of 2: from a cached reply to the longest default deadline.
-SECONDS = tuple(0.00025 * 2**k for k in range(18))
-# Measured over predicted, from an eighth to 64 times.
-RATIOS = tuple(2.0 ** (k / 2) for k in range(-6, 13))
-ROWS = tuple(float(2**k) for k in range(11))
 
 
 class _Requests:
@@ -253,10 +249,7 @@ class Metrics:
         oldest_wait_s: Callable[[], float],
         overdue_s: Callable[[], float],
     ) -> None:
-        """Show a model's series from 0 on, and read its queue whenever the metrics are read.
-
-        A rate sees nothing of what a series begins with, and the first errors are worth seeing.
-        """
+        """Show a model's series from 0 on, so that a rate sees the first; its queue when read."""
         for series in (
             self.images, self.padding_rows, self.failed_batches, self.batch_rows,
             self.batch_seconds, self.cost_ratio, self.withdrawn_rows, self.session_rebuilds,

@@ -34,7 +34,7 @@ _STEADY_S = 10.0  # a worker that served so long is replaced at once
 _BACK_OFF_S = 0.25  # the first of the waits, which double
 _LONGEST_BACK_OFF_S = 30.0
 _TRIES = 3  # when not one worker came to serve, and none said why
-_GRACE_S = 5.0  # beyond what workers allow themselves when they stop
+GRACE_S = 5.0  # beyond what workers allow themselves when they stop
 
 # Looks are counted, not seconds: a supervisor that was held up itself has looked at nobody.
 _LOOK_S = 1.0  # four beats of a worker's pulse
@@ -134,7 +134,7 @@ class Supervisor:
         for worker in self._workers.values():
             worker.giver.finish()
         # uvicorn gives requests drain_s, and the models what they have accepted as much again.
-        _, late = await asyncio.wait(keepers, timeout=2 * self._drain_s + _GRACE_S)
+        _, late = await asyncio.wait(keepers, timeout=2 * self._drain_s + GRACE_S)
         if late:
             logger.error("workers did not end in time and are killed")
             self._kill()

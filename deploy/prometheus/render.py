@@ -1,18 +1,20 @@
-"""Writes Prometheus's rules: ``python deploy/prometheus/render.py`` makes ``rules.yml``.
+"""Writes Prometheus's rules: ``python3 deploy/prometheus/render.py`` makes ``rules.yml``.
 
 ``rules.template.yml`` is the source. What stands between angle brackets there is filled in: a
 duration (``<5m>``), which ``--divisor`` makes shorter so that days can be tried in minutes, or one
-of the objectives, which are arguments here.
+of the objectives, which are arguments here. Needs Python and this checkout, nothing installed.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from service.metrics import SECONDS
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from service.histograms import SECONDS
 
 FOLDER = Path(__file__).parent
 TEMPLATE = FOLDER / "rules.template.yml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from packaging.requirements import Requirement
 
 from service import __version__
 from service.config import ServiceConfig
+from service.supervisor import GRACE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "deploy" / "service.Dockerfile").read_text(encoding="utf-8")
@@ -28,7 +30,7 @@ WITH_TRACES: dict[str, Any] = yaml.safe_load(
     (ROOT / "deploy/compose.traces.yml").read_text("utf-8")
 )
 WITH_KEYS: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose.keys.yml").read_text("utf-8"))
-STAYING = [name for name, service in SERVICES.items() if "profiles" not in service]
+STAYING = [name for name in SERVICES if name != "train"]
 
 
 def test_images_are_pinned() -> None:
@@ -63,13 +65,18 @@ def test_containers_have_no_more_rights_than_they_need(name: str) -> None:
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_memory_is_bounded(name: str) -> None:
+    limit = SERVICES[name]["deploy"]["resources"]["limits"]["memory"]
+    assert re.fullmatch(r"\d+g|\$\{[A-Z_]+:-\d+g\}", limit)
+
+
 @pytest.mark.parametrize("name", STAYING)
-def test_what_stays_is_restarted_and_bounded(name: str) -> None:
+def test_what_stays_is_restarted(name: str) -> None:
     assert SERVICES[name]["restart"] == "unless-stopped"
-    assert re.fullmatch(r"\d+g", SERVICES[name]["deploy"]["resources"]["limits"]["memory"])
 
 
-@pytest.mark.parametrize("name", [name for name in SERVICES if name != "train"])
+@pytest.mark.parametrize("name", STAYING)
 def test_what_stays_has_a_health_check(name: str) -> None:
     service = SERVICES[name]
     if "build" in service:
@@ -97,8 +104,10 @@ def test_override_with_traces_brings_the_extra_that_they_need() -> None:
     [(name, service)] = WITH_TRACES["services"].items()
     assert name in SERVICES
     assert service["environment"]["GANYMEDE_TRACES"] == "true"
-    [(argument, extra)] = service["build"]["args"].items()
+    [(argument, extras)] = service["build"]["args"].items()
     assert re.search(rf"^ARG {argument}=$", DOCKERFILE, re.MULTILINE)
+    extra, others = extras.split(" ")
+    assert others == SERVICES[name]["build"]["args"][argument], "what is asked for comes too"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert any("opentelemetry" in each for each in project["optional-dependencies"][extra])
 
@@ -142,6 +151,29 @@ def test_training_image_holds_what_training_needs() -> None:
     assert SERVICES["train"]["environment"]["PRESET"].split(":-")[1].rstrip("}") in presets
 
 
+def test_training_says_before_it_begins_that_models_cannot_be_written(tmp_path: Path) -> None:
+    ganymede = tmp_path / "ganymede"
+    ganymede.write_text('#!/bin/sh\necho "$@" >> called\necho "run of $2"\n')
+    ganymede.chmod(0o755)
+    train = SERVICES["train"]
+    command = [*train["entrypoint"], *(word.replace("$$", "$") for word in train["command"])]
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PRESET": "fast"}
+
+    def start() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    refused = start()  # a folder that is missing cannot be written either, not even by root
+    assert refused.returncode == 1
+    assert "TRAINING_USER=$(id -u):$(id -g)" in refused.stderr
+    assert not (tmp_path / "called").exists()
+    (tmp_path / "models").mkdir()
+    assert start().returncode == 0
+    told = (tmp_path / "called").read_text("utf-8").splitlines()
+    assert told == ["train fast", "export run of fast --name fast"]
+
+
 def test_torchserve_is_open_where_it_is_asked_and_scraped() -> None:
     lines = (ROOT / "deploy/torchserve/config.properties").read_text("utf-8").splitlines()
     settings = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
@@ -183,8 +215,8 @@ def test_keys_lie_where_the_container_may_write_and_they_stay() -> None:
 
 
 def test_stopping_waits_for_the_drain() -> None:
-    drain_s = ServiceConfig.model_fields["drain_s"].default
-    assert int(SERVICES["service"]["stop_grace_period"].removesuffix("s")) > drain_s
+    worst_s = 2 * ServiceConfig.model_fields["drain_s"].default + GRACE_S
+    assert int(SERVICES["service"]["stop_grace_period"].removesuffix("s")) > worst_s
 
 
 def test_mounted_files_exist() -> None:

@@ -13,6 +13,7 @@ import yaml
 
 from service import __version__
 from service.config import ServiceConfig
+from service.supervisor import GRACE_S
 from tests.deploy.exposition import ROOT, alerts, faults
 
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -75,8 +76,18 @@ def test_schemas_accept_the_overlay(overlay: str, tmp_path: Path) -> None:
 
 def test_stopping_waits_for_the_drain() -> None:
     pause_s = int(CONTAINER["lifecycle"]["preStop"]["exec"]["command"][1])
-    drain_s = ServiceConfig.model_fields["drain_s"].default
-    assert POD["terminationGracePeriodSeconds"] > pause_s + drain_s
+    worst_s = 2 * ServiceConfig.model_fields["drain_s"].default + GRACE_S
+    assert POD["terminationGracePeriodSeconds"] > pause_s + worst_s
+
+
+@pytest.mark.parametrize(("overlay", "spare", "missing"), [("cpu", 1, 0), ("gpu", 0, 1)])
+def test_update_waits_for_no_gpu_that_is_taken(overlay: str, spare: int, missing: int) -> None:
+    [deployment] = [
+        each for each in yaml.safe_load_all(kustomize(overlay)) if each["kind"] == "Deployment"
+    ]
+    assert deployment["spec"]["strategy"] == {
+        "rollingUpdate": {"maxSurge": spare, "maxUnavailable": missing}
+    }
 
 
 def test_pod_has_no_more_rights_than_it_needs() -> None:

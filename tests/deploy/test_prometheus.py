@@ -21,8 +21,8 @@ with_promtool = pytest.mark.skipif(
 
 
 def render(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run render.py as a person does."""
-    command = [sys.executable, "-B", FOLDER / "render.py", *arguments]
+    """Run render.py as a person does who has installed nothing."""
+    command = [sys.executable, "-BIS", FOLDER / "render.py", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -20,6 +20,7 @@ from ganymede_ray import Asked, Replica
 from service.app import create_app
 from service.config import InvalidSetting, ServiceConfig
 from service.middleware import Message
+from service.supervisor import GRACE_S
 from tests.service.conftest import serving
 from tests.tiny import tiny_bundle
 
@@ -192,7 +193,7 @@ def test_settings_given_to_the_replicas_exist() -> None:
 
 def test_stopping_waits_for_the_drain() -> None:
     drain_s = float(APPLICATION["runtime_env"]["env_vars"]["GANYMEDE_DRAIN_S"])
-    assert DEPLOYMENT["graceful_shutdown_timeout_s"] > drain_s
+    assert DEPLOYMENT["graceful_shutdown_timeout_s"] > 2 * drain_s + GRACE_S
 
 
 def test_replicas_refuse_before_rays_proxies_do() -> None:

@@ -11,7 +11,8 @@ from itertools import pairwise
 import pytest
 from prometheus_client.core import Metric
 
-from service.metrics import SECONDS, Metrics
+from service.histograms import SECONDS
+from service.metrics import Metrics
 
 
 def used() -> Metrics:

@@ -198,7 +198,7 @@ async def test_workers_that_do_not_end_are_killed(
         await actor.killed.wait()
         return -9
 
-    monkeypatch.setattr(supervisor, "_GRACE_S", 0.0)
+    monkeypatch.setattr(supervisor, "GRACE_S", 0.0)
     stage = Stage(tmp_path, monkeypatch, act)
     await stage.run()
     assert stage.actors[0].finished.is_set()
