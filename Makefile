@@ -56,7 +56,7 @@ acceptance: $(DEV)/installed ## run what needs external tools or long runs; each
 
 bench: $(DEV)/installed ## measure quality and speed (long, and wants a quiet machine)
 	@status=0; for measure in "quality deploy/starter/fashion/1" "quality --train cgan-fashion-fast" \
-		training coders pretraining anomaly service soak; do \
+		training pretraining anomaly "anomaly held-out" "anomaly other-data" diagnosis service soak; do \
 		echo "python -m bench.$$measure"; $(DEV)/bin/python -m bench.$$measure || status=1; done; exit $$status
 
 constraints: ## resolve every dependency anew into constraints.txt

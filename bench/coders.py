@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -26,7 +27,7 @@ from export.coders import Blocks
 from training.data import load
 from training.data.photograph_blocks import photographs
 from training.metrics.judge import to_tensor
-from training.metrics.principal import principal_axes, rows_of, squared_errors
+from training.metrics.principal import Rows, principal_axes, rows_of, squared_errors
 from training.metrics.reconstruction import largest_angle_degrees, psnr_db
 from training.recipe import Batch
 from training.recipes.autoencoder import Autoencoder, Coder
@@ -75,14 +76,19 @@ def through(coder: Coder | VariationalCoder, pictures: Tensor) -> Tensor:
 def compression(loaded: LoadedRun) -> Iterator[Row]:
     """Each whole photograph in a byte per number of each block's code, and a JPEG of that size.
 
-    Its left three quarters were learnt from; ``held_out`` is the PSNR of the rest alone.
+    Its left three quarters were learnt from; ``held_out`` is the PSNR of the rest alone. Weights,
+    axes and the ranges of their codes are of the blocks learnt from, and no part of the bytes.
     """
     coder = cast(Coder, loaded.recipe.generator)
-    axes = principal_axes(load(loaded.config.data.source).images, coder.latent)
+    blocks = load(loaded.config.data.source).images
+    axes = principal_axes(blocks, coder.latent)
+    by_ours = Bytes.of(encoded(coder, blocks))
+    by_theirs = Bytes.of(axes.transform(rows_of(blocks)))
     side = loaded.dataset["size"]
     for name, whole in zip(loaded.dataset["classes"], photographs(), strict=True):
         picture = whole[: len(whole) // side * side]
-        ours, theirs = by_coder(coder, side, picture), by_components(axes, side, picture)
+        ours = by_coder(coder, by_ours, side, picture)
+        theirs = by_components(axes, by_theirs, side, picture)
         nbytes = picture.size // side**2 * coder.latent
         quality, jpeg = jpeg_within(picture, nbytes)
         for method, found in (("ours", ours), ("PCA", theirs), (f"JPEG {quality}", jpeg)):
@@ -91,25 +97,47 @@ def compression(loaded: LoadedRun) -> Iterator[Row]:
             yield {"photograph": name, "method": method, "bytes": nbytes} | psnr
 
 
+@dataclass(frozen=True)
+class Bytes:
+    """Codes [..., Z] in a byte per number, between the least and the greatest of known ones."""
+
+    low: Rows
+    step: Rows
+
+    @classmethod
+    def of(cls, known: Rows) -> Bytes:
+        """By codes [N, Z]."""
+        low, high = known.min(0), known.max(0)
+        return cls(low, np.maximum(high - low, 1e-6) / (LEVELS - 1))
+
+    def __call__(self, codes: Rows) -> Rows:
+        """What is left of the codes."""
+        told = np.clip(np.round((codes - self.low) / self.step), 0, LEVELS - 1)
+        return told * self.step + self.low
+
+
 @torch.no_grad()
-def by_coder(coder: Coder, side: int, picture: Grey) -> Grey:
-    """The picture from codes of a byte per number; those of tanh need no range to be told."""
+def encoded(coder: Coder, images: NDArray[np.uint8]) -> Rows:
+    """The codes of pictures, [N, Z]."""
+    parts = torch.split(to_tensor(images), CHUNK)
+    return torch.cat([coder.encode(x) for x in parts]).numpy().astype(np.float64)
+
+
+@torch.no_grad()
+def by_coder(coder: Coder, rounded: Bytes, side: int, picture: Grey) -> Grey:
+    """The picture from the rounded codes of its blocks."""
     blocks = Blocks(coder, side)
-    codes = blocks.encode(to_tensor(picture[None, ..., None]))
-    low, high = codes.amin((0, 2, 3), keepdim=True), codes.amax((0, 2, 3), keepdim=True)
-    step = (high - low).clamp_min(1e-6) / (LEVELS - 1)
-    found = blocks.decode(((codes - low) / step).round() * step + low)
-    return levels(found[0, 0].numpy())
+    codes = blocks.encode(to_tensor(picture[None, ..., None])).permute(0, 2, 3, 1)
+    told = torch.from_numpy(rounded(codes.numpy().astype(np.float64))).float()
+    return levels(blocks.decode(told.permute(0, 3, 1, 2))[0, 0].numpy())
 
 
-def by_components(axes: PCA, side: int, picture: Grey) -> Grey:
+def by_components(axes: PCA, rounded: Bytes, side: int, picture: Grey) -> Grey:
     """The same with principal components of blocks."""
     height, width = picture.shape
     cut = picture.reshape(height // side, side, width // side, side).transpose(0, 2, 1, 3)
     codes = axes.transform(rows_of(cut.reshape(-1, side, side, 1)))
-    low, high = codes.min(0), codes.max(0)
-    step = (high - low) / (LEVELS - 1)
-    found = axes.inverse_transform(np.round((codes - low) / step) * step + low)
+    found = axes.inverse_transform(rounded(codes))
     laid = found.reshape(height // side, width // side, side, side).transpose(0, 2, 1, 3)
     return levels(2 * laid.reshape(height, width) - 1)
 

@@ -16,8 +16,8 @@ class Scored(nn.Module):
     Args:
         autoencoder: gives the pictures made again, and their codes.
         distance: of pictures from themselves made again, [N].
-        known: energies of real images, [M]; between their quantiles the share is a straight line,
-            so that rounding does not make it jump.
+        known: energies of training images, [M]; between their quantiles the share is a straight
+            line, so that rounding does not make it jump.
     """
 
     low: Tensor

@@ -274,11 +274,10 @@ def _from_domains(run: LoadedRun) -> Offer:
 
 def _from_latent_and_scores(run: LoadedRun) -> Offer:
     drawn, recipe = _from_latent(run), cast(Any, run.recipe)
-    known = recipe.energies[-max(1, run.images_seen) :]  # those before are not of images
     channels = cast(ImageOutput, drawn.graphs["generator"].outputs[0]).channels
     pixels = VectorOutput(name="error", shape=(run.config.data.size, run.config.data.size))
     energy = Servable(
-        Scored(recipe.discriminator, recipe.energy, known),
+        Scored(recipe.discriminator, recipe.energy, recipe.energies),
         [Image(name="image", channels=channels)],
         [ScoreOutput(name="energy"), ScoreOutput(name="share_below"), pixels],
     )

@@ -20,17 +20,11 @@ from service.inputs import Expected
 from service.metrics import Metrics
 from service.middleware import Application, Receive, Scope, Send, header, send_reply
 from service.model import RETRY_AFTER_S, Model
+from service.paths import TASKS
 from service.problems import refuse
 from service.replies import Rendered
 from service.repository import Repository
 
-TASKS: dict[str, Task] = {
-    "/generate": "generate",
-    "/translate": "translate",
-    "/encode": "encode",
-    "/score": "score",
-    "/v1/images/generations": "generate",
-}
 _V2_INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([1-9][0-9]{0,8}))?/infer")
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -30,6 +30,7 @@ from prometheus_client.exposition import choose_encoder
 
 from service import __version__
 from service.histograms import RATIOS, ROWS, SECONDS
+from service.paths import ENDINGS, TURNED_AWAY
 from service.processes import Processes
 from service.slots import SlotCollector, SlotGauge
 
@@ -204,8 +205,7 @@ class Metrics:
         exemplar: dict[str, str] | None = None,
     ) -> None:
         """Count one request that has ended; ``status`` tells how, ``exemplar`` names its trace."""
-        kind = (route, model, status)
-        told = self._requests.get(kind) or self._requests.setdefault(kind, _Requests(self, *kind))
+        told = self._ended(route, model, status)
         told.count.inc()
         for phase, phase_s in phases_s.items():
             told.phases[phase].observe(phase_s)
@@ -213,6 +213,10 @@ class Metrics:
             told.seconds.observe(seconds, exemplar)
             if told.images is not None:
                 told.images.inc(images)
+
+    def _ended(self, route: str, model: str, status: int) -> _Requests:
+        kind = (route, model, status)
+        return self._requests.get(kind) or self._requests.setdefault(kind, _Requests(self, *kind))
 
     def observe_batch(self, model: str) -> Callable[[int, int, float], None]:
         """What counts the inferences of one model: its rows, padding rows and seconds."""
@@ -238,18 +242,24 @@ class Metrics:
     def offer(
         self,
         model: str,
+        routes: Iterable[str],
         *,
         waiting_rows: Callable[[], float],
         fullness: Callable[[], float],
         oldest_wait_s: Callable[[], float],
         overdue_s: Callable[[], float],
     ) -> None:
-        """Show a model's series from 0 on, and read its queue whenever the metrics are read."""
+        """Show a model's series from 0 on, so that a rate sees the first; its queue when read."""
         for series in (
             self.images, self.padding_rows, self.failed_batches, self.batch_rows,
-            self.withdrawn_rows, self.session_rebuilds,
+            self.batch_seconds, self.cost_ratio, self.withdrawn_rows, self.session_rebuilds,
         ):  # fmt: skip
             series.labels(model)
+        for route in routes:
+            for status in ENDINGS:
+                self._ended(route, model, status)
+            for status in TURNED_AWAY:
+                self._ended(route, "", status)
         self.queue_rows.labels(model).set_function(waiting_rows)
         self.queue_fullness_ratio.labels(model).set_function(fullness)
         self.queue_age_seconds.labels(model).set_function(oldest_wait_s)

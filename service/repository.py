@@ -22,6 +22,7 @@ from service.folders import Failure, Identity
 from service.inventory import Inventory
 from service.metrics import Metrics
 from service.model import RETRY_AFTER_S, Answer, Model, load
+from service.paths import paths_of
 from service.retirement import Retirement
 from service.session import Provider, choose_provider
 from service.sources import Sources, open_sources
@@ -250,6 +251,7 @@ class Repository:
         versions = self._catalogue.versions
         self._metrics.offer(
             name,
+            paths_of(model.manifest.tasks),
             waiting_rows=lambda: sum(each.waiting_rows for each in versions(name)),
             fullness=lambda: max(each.fullness for each in versions(name)),
             oldest_wait_s=lambda: max(each.oldest_wait_s for each in versions(name)),

@@ -1,4 +1,4 @@
-"""Layers that more than one system uses."""
+"""Layers that more than one system uses, and what their weights begin as."""
 
 from __future__ import annotations
 
@@ -76,6 +76,22 @@ def spectral(layer: nn.Module, norm: Norm) -> nn.Module:
     Miyato et al. 2018 (arXiv:1802.05957), section 2.1, by power iteration.
     """
     return spectral_norm(layer) if norm == "spectral" else layer
+
+
+def initialise(network: nn.Module, std: float | None) -> None:
+    """Weights from N(0, std) and batch norm scales from N(1, std), or PyTorch's defaults.
+
+    A spectrally normalised layer is left alone: its weight has norm 1 whatever it began with.
+    """
+    if std is None:
+        return
+    for module in network.modules():
+        if hasattr(module, "parametrizations"):
+            continue
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(module.weight, 0.0, std)
+        elif isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d) and module.affine:
+            nn.init.normal_(module.weight, 1.0, std)
 
 
 def one_hot_maps(y: Tensor, classes: int, images: Tensor) -> Tensor:

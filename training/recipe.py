@@ -9,7 +9,7 @@ sums them; the dict is both the loss and the log.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -42,6 +42,10 @@ class Batch:
 
 MOST = 2**16
 """Of images in a batch, and of units or channels in a layer: beyond is a slip of the pen."""
+
+
+SURVEYED = 1024
+"""Training images that a recipe looks at before it is kept."""
 
 
 class Settings(BaseModel):
@@ -150,3 +154,10 @@ class Recipe(nn.Module):
     def signals(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars worth watching, computed once a tick in eval mode and without gradients."""
         return {}
+
+    def survey(self, batches: Iterable[Batch]) -> None:
+        """Look at ``SURVEYED`` training images before it is kept; in eval mode, without gradients.
+
+        They are a sample of the data, as they are. What is kept of them is in buffers that no loss
+        reads.
+        """

@@ -55,8 +55,9 @@ CURVES = (
     Curve(
         "Jensen-Shannon divergence",
         "signals",
-        "What the discriminator shows of it, in nats: a lower bound. At log 2 it tells every "
-        "picture, and its slope says nothing more.",
+        "What the discriminator shows of it, in nats: a lower bound, of the training pictures; "
+        "too high where it knows those by heart. At log 2 it tells every picture, and its slope "
+        "says nothing more.",
         ("jsd",),
         (math.log(2), "log 2"),
     ),

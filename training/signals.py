@@ -24,7 +24,8 @@ def adversarial_signals(
 
     ``d_real``, ``d_fake``: its probabilities. ``accuracy_real``, ``accuracy_fake``: the share of
     either kind that it tells. ``jsd``: a lower bound of the Jensen-Shannon divergence in nats,
-    whatever the game (Goodfellow et al. 2014, theorem 1, holds for any discriminator as a bound).
+    whatever the game (Goodfellow et al. 2014, theorem 1, holds for any discriminator as a bound),
+    from the training pictures: where D knows those by heart, more than that from their source.
 
     Args:
         real_logits: [M], greater where it is surer that a picture is real.

@@ -32,7 +32,7 @@ from training.grid import save_png, sheet, triples
 from training.launch import fabric as launched
 from training.layers import to_uint8
 from training.precision import flushed_denormals, resolve
-from training.recipe import Recipe
+from training.recipe import SURVEYED, Recipe
 from training.recipes import SYSTEMS
 from training.report import write_report
 from training.run import Run, describe, shape_of
@@ -40,7 +40,7 @@ from training.trainer import Tick, build_optimizer, fit
 
 GRID_IMAGES, GRID_COLUMNS = 80, 8
 GRID_PAIRS, PAIR_COLUMNS = 27, 9  # of pairs: the source, what is made of it, the truth; thrice
-GRID_BATCH = 16  # drawn at once: large pictures must fit beside the training
+GRID_BATCH = 16  # drawn, or looked at, at once: large pictures must fit beside the training
 RECALIBRATION_BATCHES = 40
 
 
@@ -247,10 +247,20 @@ def _record(run: Run, stage: int, tick: Tick, images: int, seconds: float) -> No
 def _keep(run: Run, state: State, batches: Batches, seed: int) -> None:
     """A sample grid from the same inputs every time, and a checkpoint."""
     pictures = sample_grid(state, batches, seed)
+    survey(state.recipe, batches)
     path = run.samples / f"{state.stage:02d}-{state.images:010d}.png"
     columns = GRID_COLUMNS if batches.data.sources is None else PAIR_COLUMNS
     save_png(sheet(pictures, columns), path)
     save_checkpoint(state, run.checkpoints)
+
+
+@torch.no_grad()
+def survey(recipe: Recipe, batches: Batches) -> None:
+    """Show a recipe a sample of its data, with the weights that are about to be kept."""
+    places = batches.drawn(SURVEYED)
+    recipe.eval()
+    recipe.survey(batches.of(places[k : k + GRID_BATCH]) for k in range(0, SURVEYED, GRID_BATCH))
+    recipe.train()
 
 
 @torch.no_grad()

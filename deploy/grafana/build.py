@@ -52,7 +52,11 @@ VARIABLES = [
         "current": {"text": "Prometheus", "value": PROVISIONED},
     },
     choice("model", "Model", "label_values(ganymede_model_info, model)"),
-    choice("version", "Version", 'label_values(ganymede_model_info{model=~"$model"}, version)'),
+    choice(
+        "version",
+        "Version, in What serves",
+        'label_values(ganymede_model_info{model=~"$model"}, version)',
+    ),
     choice("instance", "Instance", 'label_values(up{job="ganymede"}, instance)'),
 ]
 ALERTS = {

@@ -62,12 +62,12 @@ BATCHES = (
 DEVICE = (
     Panel(
         "Device busy",
-        "Share of the time in which inference of this model ran, the mean of the services. Where "
-        "the models of a device add up to 1 it is full: the queues grow. Several lanes or workers "
+        "Share of the time in which inference of this model ran, the mean of all workers. Where "
+        "the models of a device add up to 1 it is full: the queues grow. Several lanes of a worker "
         "may add up to more.",
         {
             "{{model}}": rate("ganymede_batch_seconds_sum", "model")
-            + f' / scalar(count(up{{job="ganymede",{INSTANCE}}} == 1))'
+            + f" / scalar(sum(ganymede_workers{{{INSTANCE}}}))"
         },
         unit="percentunit",
         red_from=0.95,

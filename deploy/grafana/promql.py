@@ -6,7 +6,7 @@ WINDOW = "[$__rate_interval]"
 INSTANCE = 'instance=~"$instance"'
 MODEL = f'model=~"$model",{INSTANCE}'
 # Scrapes and health checks come every few seconds: they are no one's work.
-WORK = f'route!~"/metrics|/health/.*",{MODEL}'
+WORK = f'route!~"/metrics|(/v2)?/health/.*|/v2/models/.*/ready",{MODEL}'
 
 
 def rate(series: str, by: str = "", where: str = MODEL) -> str:

@@ -28,16 +28,20 @@ OBJECTIVES = (
     Panel(
         "Ready",
         "1 when every service accepts requests. 0 for longer than a restart: /health/ready tells.",
-        {"ready": f"min(ganymede_ready{{{INSTANCE}}})"},
+        {  # one that is down has no series of its own
+            "ready": f"min(ganymede_ready{{{INSTANCE}}} or on (job, instance) "
+            f'0 * up{{job="ganymede",{INSTANCE}}})'
+        },
         kind="stat",
         width=4,
         green_from=1.0,
     ),
     Panel(
         "Models that serve",
-        "Model versions loaded, and bundles in the folders that could not be: the log says why.",
+        "Model versions loaded, of the service with the fewest, and bundles in the folders that "
+        "could not be: the log says why.",
         {
-            "serve": f"max(ganymede_models_loaded{{{INSTANCE}}})",
+            "serve": f"min(ganymede_models_loaded{{{INSTANCE}}})",
             "failed": f"max(ganymede_model_failures{{{INSTANCE}}})",
         },
         kind="stat",

@@ -9,12 +9,21 @@ import pytest
 import torch
 
 from bench import pretraining
-from bench.coders import bound, by_coder, by_components, compression, jpeg_within, reconstruction
+from bench.coders import (
+    Bytes,
+    bound,
+    by_coder,
+    by_components,
+    compression,
+    encoded,
+    jpeg_within,
+    reconstruction,
+)
 from bench.pretraining import Labelled, balanced, compare
 from tests.training.tiny import Silent, never
 from training.config import load_preset
 from training.data.photograph_blocks import photographs
-from training.metrics.principal import principal_axes
+from training.metrics.principal import principal_axes, rows_of
 from training.metrics.reconstruction import psnr_db
 from training.recipe import Shape
 from training.recipes.autoencoder import Autoencoder, AutoencoderConfig
@@ -22,6 +31,7 @@ from training.run import LoadedRun, load_run
 from training.train import train
 
 PICTURE = photographs()[0][:64, :96]
+BLOCKS = PICTURE.reshape(8, 8, 12, 8).transpose(0, 2, 1, 3).reshape(-1, 8, 8, 1)
 LINEAR = AutoencoderConfig(
     system="autoencoder", latent=64, activation="linear", code="linear", output="linear"
 )
@@ -37,15 +47,24 @@ def test_a_code_as_long_as_its_block_loses_what_a_byte_rounds_off() -> None:
     with torch.no_grad():
         for name, value in coder.named_parameters():
             value.copy_(torch.eye(64) if name.endswith("weight") else torch.zeros(64))
-        assert psnr_db(by_coder(coder, 8, PICTURE), PICTURE) > 50
+        rounded = Bytes.of(encoded(coder, BLOCKS))
+        assert psnr_db(by_coder(coder, rounded, 8, PICTURE), PICTURE) > 50
         dict(coder.named_parameters())["decoder.0.weight"][0].zero_()
-    assert psnr_db(by_coder(coder, 8, PICTURE), PICTURE) < 30
+    assert psnr_db(by_coder(coder, rounded, 8, PICTURE), PICTURE) < 30
 
 
 def test_all_components_lose_what_a_byte_rounds_off() -> None:
-    cut = PICTURE.reshape(8, 8, 12, 8).transpose(0, 2, 1, 3).reshape(-1, 64)
-    axes = principal_axes(cut.reshape(-1, 8, 8, 1), 64)
-    assert psnr_db(by_components(axes, 8, PICTURE), PICTURE) > 45
+    axes = principal_axes(BLOCKS, 64)
+    rounded = Bytes.of(axes.transform(rows_of(BLOCKS)))
+    assert psnr_db(by_components(axes, rounded, 8, PICTURE), PICTURE) > 45
+
+
+def test_a_byte_has_256_levels_and_no_picture_s_own_range() -> None:
+    rounded = Bytes.of(np.array([[-1.0, 5], [1, 5]]))
+    told = rounded(np.linspace(-2, 2, 9_001)[:, None] * [1, 0] + [0, 5])
+    assert len(np.unique(told[:, 0])) == 256
+    assert (told.min(), told[:, 0].max()) == pytest.approx((-1, 1))
+    assert told[:, 1] == pytest.approx(5)
 
 
 def test_jpeg_is_as_good_as_the_bytes_allow() -> None:

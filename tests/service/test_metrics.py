@@ -37,7 +37,9 @@ def use(metrics: Metrics) -> Metrics:
 
 
 def offer(metrics: Metrics, read: Callable[[], float]) -> None:
-    metrics.offer("tiny", waiting_rows=read, fullness=read, oldest_wait_s=read, overdue_s=read)
+    metrics.offer(
+        "tiny", ("/generate",), waiting_rows=read, fullness=read, oldest_wait_s=read, overdue_s=read
+    )
 
 
 def ours(metrics: Metrics) -> list[Metric]:
@@ -71,6 +73,20 @@ def test_the_queue_is_read_when_the_metrics_are() -> None:
     metrics.withdraw("tiny")
     for name in ("queue_rows", "queue_fullness_ratio", "queue_age_seconds", "overdue_seconds"):
         assert value(metrics, f"ganymede_{name}", model="tiny") is None
+
+
+def test_the_first_error_of_a_model_can_be_seen() -> None:
+    metrics = Metrics()
+    offer(metrics, lambda: 0)
+    errors = "ganymede_requests_total"
+    for model, statuses in (("tiny", (200, 429, 500, 503, 504)), ("", (429, 503))):
+        for status in map(str, statuses):
+            labels = {"route": "/generate", "model": model, "status": status}
+            assert value(metrics, errors, **labels) == 0
+    assert value(metrics, "ganymede_phase_seconds_count", phase="run", model="tiny") == 0
+    assert value(metrics, "ganymede_request_seconds_count", route="/generate", model="tiny") == 0
+    metrics.observe_request("/generate", "tiny", 500, 0.1, {}, 0)
+    assert value(metrics, errors, route="/generate", model="tiny", status="500") == 1
 
 
 def test_what_has_not_happened_yet_is_shown_as_zero() -> None:

@@ -44,6 +44,19 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "ebgan": ("ebgan", {"pretrain_kimg": 0.016, "d_norm": "batch"}),
 }
 ACCUMULATED = "dcgan, comparing"  # also in two parts
+TAKEN_OFF: dict[str, tuple[str, ...]] = {
+    "dcgan, batch norm, R1, R2": (
+        "discriminator.features.layers.2.bias",
+        "discriminator.features.layers.5.bias",
+    ),
+    "ebgan": ("discriminator.encoder.0.layers.2.bias", "discriminator.decoder.3.1.bias"),
+    "unpaired": (
+        *(f"places.{layer}.bias" for layer in ("0", "3", "6.first", "6.second")),
+        *(f"blocks.0.{layer}.bias" for layer in ("first", "second")),
+        "ups.0.bias",
+    ),
+}
+"""The biases before a norm, which takes them off again: they have no slope but rounding."""
 
 
 def short(source: Path) -> RunConfig:

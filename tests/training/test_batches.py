@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.data.batches import Batches
+from training.data.batches import Batches, to_batch
 from training.data.captions import Captions
 from training.data.dataset import Dataset
 
@@ -108,3 +108,9 @@ def test_captions_take_turns_epoch_by_epoch() -> None:
     assert fixed is not None
     assert fixed[:, 0].tolist() == [0, 30, 60]
     assert Batches(dataset(), 5, seed=0).batch(0).text is None
+
+
+def test_pictures_that_may_not_be_written_to_are_read() -> None:
+    pictures = np.zeros((2, 4, 4, 3), np.uint8)
+    pictures.setflags(write=False)  # as of a file that is mapped into memory
+    assert to_batch(pictures, None, torch.device("cpu")).x.eq(-1).all()

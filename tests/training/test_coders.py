@@ -19,7 +19,7 @@ from training.losses import gaussian_kl
 from training.metrics.reconstruction import largest_angle_degrees, psnr_db
 from training.recipe import Batch, Shape
 from training.recipes.autoencoder import Autoencoder
-from training.recipes.vae import LEAST_LOG_STD, VAE, reparameterise
+from training.recipes.vae import LEAST_LOG_STD, VAE, bounded, reparameterise
 from training.train import begin
 from training.trainer import step
 
@@ -194,7 +194,17 @@ def test_learnt_standard_deviation_comes_to_the_error_of_the_pictures() -> None:
         torch.autograd.backward(network.nll(z, x))
         optimizer.step()
     residual = (network(z) - x).square().mean().sqrt()
-    torch.testing.assert_close(network.log_std.exp(), residual, rtol=1e-2, atol=0)
+    torch.testing.assert_close(bounded(network.log_std).exp(), residual, rtol=1e-2, atol=0)
+
+
+def test_a_standard_deviation_below_the_least_has_a_way_back() -> None:
+    network = vae(likelihood="gaussian").generator
+    assert network.log_std is not None
+    torch.nn.init.constant_(network.log_std, LEAST_LOG_STD - 2)
+    torch.autograd.backward(network.nll(torch.randn(8, 4), tiny_batch().x))
+    assert network.log_std.grad is not None
+    assert network.log_std.grad < 0  # the errors are larger: a step makes it greater
+    assert bounded(torch.tensor(-1.0)).item() == pytest.approx(-1, abs=0.03)
 
 
 def test_likelihood_of_a_perfect_reconstruction_is_bounded() -> None:

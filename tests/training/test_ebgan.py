@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from tests.training.test_recipes import OneBatch
-from tests.training.tiny import SHAPE, tiny_batch, tiny_config, tiny_recipe
+from tests.training.tiny import SHAPE, Silent, never, tiny_batch, tiny_config, tiny_recipe
+from training import data
+from training.data.batches import Batches
 from training.log import Log
 from training.losses import pulling_away
-from training.recipe import Recipe, Shape
+from training.recipe import Batch, Shape
 from training.recipes.ebgan import EBGAN
-from training.train import begin
+from training.run import load_run
+from training.train import begin, train
 from training.trainer import step
 
 OPTIONS: list[dict[str, Any]] = [
@@ -104,16 +110,22 @@ def test_while_it_is_trained_alone_the_autoencoder_only_makes_again() -> None:
     assert changed_by_a_step(1, pretrain_kimg=1)[0] == set()
 
 
-def test_the_energies_of_the_latest_real_images_are_remembered() -> None:
-    recipe = ebgan()
-    for seed in (1, 2):
-        recipe.d_loss(tiny_batch(seed=seed), 0)
-    latest = [tiny_batch(seed=seed) for seed in (1, 2)]
-    recipe.eval()
-    expected = torch.cat([recipe.logits(batch.x, batch) for batch in latest]).detach()
-    torch.testing.assert_close(recipe.energies[-16:], expected)
-    assert not recipe.energies[:-16].any()
-    assert "energies" in cast(Recipe, recipe).state_dict()
+def test_the_energies_kept_are_of_training_images_by_the_weights_kept(
+    npz: Path, tmp_path: Path
+) -> None:
+    """Also with batch norm, which in training judges a picture by its batch."""
+    config = tiny_config(npz, "ebgan", {"d_norm": "batch", "code": None})
+    assert train(config, tmp_path / "run", Silent(), never)
+    loaded = load_run(tmp_path / "run")
+    recipe, batches = cast(EBGAN, loaded.recipe), Batches(data.load(npz), 48, 0)
+    with torch.no_grad():
+        energies = recipe.logits(batches.fixed(48).x, batches.fixed(48))
+    known = recipe.energies
+    assert energies.std() > 1e-3
+    assert ((known[:, None] - energies).abs() < 1e-4).any(1).all()  # each is of a training image
+    for share in (0.1, 0.5, 0.9):  # and all images are among them, in their shares
+        found, expected = known.quantile(share), energies.quantile(share)
+        torch.testing.assert_close(found, expected, rtol=0, atol=0.2 * float(energies.std()))
 
 
 def test_signals_are_the_energies_of_both() -> None:
@@ -121,6 +133,25 @@ def test_signals_are_the_energies_of_both() -> None:
     signals = recipe.signals(batch)
     assert signals.keys() > {"energy_real", "energy_fake", "accuracy_fake"}
     assert signals["energy_real"] == recipe.logits(batch.x, batch).mean()
+
+
+@pytest.mark.parametrize("margin", [0.1, 20.0])
+@pytest.mark.parametrize(
+    ("real", "fake", "divergence"),
+    [(0.2, 1.2, math.log(2)), (0.2, 0.7, 0.61), (0.2, 0.2, 0), (1.2, 0.2, 0)],
+)
+def test_energies_a_margin_apart_show_log_2_and_equal_ones_nothing(
+    real: float, fake: float, divergence: float, margin: float
+) -> None:
+    recipe, batch = ebgan(margin=margin).eval(), tiny_batch()
+
+    def energy(images: Tensor, batch: Batch) -> Tensor:
+        return torch.full((len(images),), margin * (real if images is batch.x else fake))
+
+    recipe.logits = energy  # type: ignore[method-assign]
+    signals = recipe.signals(batch)
+    assert signals["jsd"].item() == pytest.approx(divergence, abs=0.01)
+    assert signals["accuracy_real"] == signals["accuracy_fake"] == (real < fake)
 
 
 def test_an_autoencoder_that_learnt_gives_strange_pictures_a_higher_energy() -> None:

@@ -28,6 +28,7 @@ from tests.training.tiny import (
     tiny_config,
     write_npz,
 )
+from training import perceptrons
 from training.checkpoint import checkpoints
 from training.config import dump_config, load_config
 from training.errors import CheckpointError, ConfigError, DataError, Diverged, RunExists
@@ -479,5 +480,5 @@ def test_a_run_of_two_stages_tells_and_loads_both(npz: Path, tmp_path: Path) -> 
 def test_a_run_stopped_in_its_first_stage_loads_that(npz: Path, tmp_path: Path) -> None:
     train(tiny_config(npz), tmp_path / "run", Silent(), after(6))
     loaded = load_run(tmp_path / "run")
-    assert isinstance(loaded.recipe.generator, gan.Generator)
+    assert isinstance(loaded.recipe.generator, perceptrons.Generator)
     assert loaded.images_seen == 48

@@ -94,6 +94,10 @@ class Batches:
         text = torch.from_numpy(words.tokens[indices, chosen]).to(self.device)
         return replace(batch, text=text)
 
+    def drawn(self, count: int) -> list[int]:
+        """The places of the first ``count`` images of the sequence: a sample of the data."""
+        return [self._index(position) for position in range(count)]
+
     def _index(self, position: int) -> int:
         epoch, offset = divmod(position, len(self.data))
         if epoch != self._epoch:
@@ -117,7 +121,7 @@ def to_batch(
 
 
 def _to_float(images: NDArray[np.uint8], device: torch.device) -> Tensor:
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+    pixels = torch.from_numpy(np.require(images, requirements=("C", "W"))).to(device)
     x = pixels.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1)
     return x.contiguous(memory_format=torch.channels_last)
 

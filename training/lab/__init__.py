@@ -14,4 +14,5 @@
     pairs.py        small GANs of points, side by side
     modes.py        which of them the objectives find: ring and grid
     stacked.py      1,000 modes: three digits as the colours of one picture; minutes
+    categories.py   pictures of one category, and of many: what each gets of them; minutes
 """

@@ -64,8 +64,8 @@ def experiment(
         real = {f"real: {key}": value for key, value in ceiling.items()}
         rows.append({"learnt": name} | row | real)
     return Finding(
-        claim="One category works; many at the same budget do worse as pictures, and hardly as "
-        "texture: that is learnt first.",
+        claim="One category works; many at the same budget do worse as pictures. Is their texture "
+        "learnt first? Then patches would suffer less than whole pictures do.",
         protocol=f"dcgan with 32 channels, {kimg:g} kimg in batches of {BATCH} of {LEARNT:,} "
         f"pictures, as many of each class; {ASKED} samples against {ASKED} held out: precision and "
         "coverage (k = 5) in the features of one judge of all twenty classes; patches: Frechet "

@@ -78,7 +78,7 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
         ),
         "dcgan-categories": Experiment(
             categories.experiment,
-            "one category works, many do worse: texture comes first",
+            "one category works, many do worse: does their texture too?",
             "minutes",
             seeded=True,
         ),

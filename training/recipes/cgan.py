@@ -15,15 +15,15 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from training import convolutional
 from training.errors import ConfigError
-from training.layers import ConditionalBatchNorm2d, one_hot_maps, spectral
+from training.layers import ConditionalBatchNorm2d, initialise, one_hot_maps, spectral
 from training.recipe import Batch, Recipe, Shape, Terms
-from training.recipes import dcgan
 from training.recipes.gan import ObjectiveConfig
 from training.recipes.mode_seeking import ConditionalGAN, ModeSeekingConfig
 
 
-class CGANConfig(ModeSeekingConfig, dcgan.ConvolutionalConfig, ObjectiveConfig):
+class CGANConfig(ModeSeekingConfig, convolutional.ConvolutionalConfig, ObjectiveConfig):
     """A class-conditional convolutional pair."""
 
     system: Literal["cgan"]
@@ -38,7 +38,7 @@ class Block(nn.Module):
 
     def __init__(self, config: CGANConfig, inputs: int, outputs: int, classes: int) -> None:
         super().__init__()
-        self.upsample = dcgan.upsample(config, inputs, outputs)
+        self.upsample = convolutional.upsample(config, inputs, outputs)
         self.norm = ConditionalBatchNorm2d(outputs, classes)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class ModulatedGenerator(nn.Module):
 
     def __init__(self, config: CGANConfig, image: Shape) -> None:
         super().__init__()
-        side, channels, last = dcgan.plan(config, image)
+        side, channels, last = convolutional.plan(config, image)
         self.latent, self.classes = config.latent, len(image.classes)
         self.first = nn.Sequential(
             nn.Linear(config.latent, channels[0] * side * side, bias=False),
@@ -77,8 +77,7 @@ class ConcatenatedGenerator(nn.Module):
     def __init__(self, config: CGANConfig, image: Shape) -> None:
         super().__init__()
         self.latent, self.classes = config.latent, len(image.classes)
-        wider = config.model_copy(update={"latent": config.latent + self.classes})
-        self.inner = dcgan.Generator(wider, image)
+        self.inner = convolutional.Generator(config, config.latent + self.classes, image)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
         """Pictures of the classes asked for."""
@@ -91,7 +90,7 @@ class ProjectionDiscriminator(nn.Module):
 
     def __init__(self, config: CGANConfig, image: Shape) -> None:
         super().__init__()
-        self.features = dcgan.Features(config, image.channels, image.size)
+        self.features = convolutional.Features(config, image.channels, image.size)
         self.last = spectral(nn.Linear(self.features.outputs, 1), config.d_norm)
         self.classes = spectral(
             nn.Embedding(len(image.classes), self.features.outputs), config.d_norm
@@ -110,7 +109,7 @@ class ConcatenatedDiscriminator(nn.Module):
     def __init__(self, config: CGANConfig, image: Shape) -> None:
         super().__init__()
         self.classes = len(image.classes)
-        self.features = dcgan.Features(config, image.channels + self.classes, image.size)
+        self.features = convolutional.Features(config, image.channels + self.classes, image.size)
         self.last = spectral(nn.Linear(self.features.outputs, 1), config.d_norm)
 
     def forward(self, images: Tensor, y: Tensor) -> Tensor:
@@ -137,7 +136,7 @@ class CGAN(ConditionalGAN):
         self.discriminator = (ProjectionDiscriminator if modulated else ConcatenatedDiscriminator)(
             config, image
         )
-        dcgan.initialise(self, config.initial_std)
+        initialise(self, config.initial_std)
 
     def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
         """Draws of z from its prior, [N, Z], and the classes of the batch, [N]."""

@@ -3,42 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from training.layers import (
-    MinibatchDeviation,
-    MinibatchDiscrimination,
-    Norm,
-    levels,
-    pack,
-    spectral,
-)
+from training import convolutional
+from training.layers import MinibatchDeviation, MinibatchDiscrimination, initialise, pack, spectral
 from training.recipe import MOST, Recipe, Shape
-from training.recipes.gan import GAN, AdversarialConfig, ObjectiveConfig
+from training.recipes.gan import GAN, ObjectiveConfig
 
 
-class ConvolutionalConfig(AdversarialConfig):
-    """The shape of the convolutional pair."""
-
-    base_channels: int = Field(
-        32, gt=0, le=MOST, description="at full size; doubled at each halving"
-    )
-    max_channels: int = Field(512, gt=0, le=MOST)
-    upsampling: Literal["nearest", "transposed"] = "nearest"
-    d_base_channels: int = Field(32, gt=0, le=MOST)
-    kernel: Literal[4, 5] = Field(
-        4, description="side of what halves, and of the transposed convolutions that double"
-    )
-    d_norm: Norm = "spectral"
-    d_stem: bool = Field(True, description="a 3x3 convolution at full size before halving")
-    initial_std: float | None = Field(None, gt=0, description="0.02 is the paper's")
-
-
-class DCGANConfig(ConvolutionalConfig, ObjectiveConfig):
+class DCGANConfig(convolutional.ConvolutionalConfig, ObjectiveConfig):
     """An unconditional convolutional pair, whose discriminator may see a batch as a whole."""
 
     system: Literal["dcgan"]
@@ -50,102 +26,13 @@ class DCGANConfig(ConvolutionalConfig, ObjectiveConfig):
     packing: int = Field(1, gt=0, le=64, description="pictures that are judged together")
 
 
-def upsample(
-    config: ConvolutionalConfig, inputs: int, outputs: int, *, bias: bool = False
-) -> nn.Module:
-    """Twice the side: nearest neighbour and a 3x3 convolution, or the paper's transposed one.
-
-    Nearest neighbour leaves no checkerboard, and a kernel of 4 less of it than the 5 of the paper's
-    figure 1 and code, whose rows overlap unevenly (Odena et al. 2016).
-    """
-    if config.upsampling == "transposed":
-        odd = config.kernel % 2
-        return nn.ConvTranspose2d(
-            inputs, outputs, config.kernel, 2, 1 + odd, output_padding=odd, bias=bias
-        )
-    convolution = nn.Conv2d(inputs, outputs, 3, 1, 1, bias=bias)
-    return nn.Sequential(nn.Upsample(scale_factor=2), convolution)
-
-
-class Plan(NamedTuple):
-    """The lowest side, the channels level by level, and the layer that makes the picture.
-
-    The paper's last transposed convolution is that layer itself; after nearest neighbour it is a
-    3x3 convolution at full size.
-    """
-
-    side: int
-    channels: list[int]
-    last: nn.Module
-
-
-def plan(config: ConvolutionalConfig, image: Shape) -> Plan:
-    """How a generator grows from its lowest side to the picture's."""
-    halvings, side = levels(image.size)
-    transposed = config.upsampling == "transposed"
-    widths = [config.base_channels * 2**level for level in range(halvings - transposed, -1, -1)]
-    channels = [min(config.max_channels, width) for width in widths]
-    if transposed:
-        last = upsample(config, channels[-1], image.channels, bias=True)
-    else:
-        last = nn.Conv2d(channels[-1], image.channels, 3, 1, 1)
-    return Plan(side, channels, last)
-
-
-class Generator(nn.Module):
-    """[N, Z] -> [N, C, H, W] in [-1, 1]."""
-
-    def __init__(self, config: ConvolutionalConfig, image: Shape) -> None:
-        super().__init__()
-        side, channels, last = plan(config, image)
-        self.latent = config.latent
-        blocks: list[nn.Module] = [
-            nn.Linear(config.latent, channels[0] * side * side, bias=False),
-            nn.Unflatten(1, (channels[0], side, side)),
-            nn.BatchNorm2d(channels[0]),
-            nn.ReLU(),
-        ]
-        for inputs, outputs in pairwise(channels):
-            blocks += [upsample(config, inputs, outputs)]
-            blocks += [nn.BatchNorm2d(outputs), nn.ReLU()]
-        self.layers = nn.Sequential(*blocks, last)
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Pictures in [-1, 1]."""
-        return self.layers(z).float().tanh()  # type: ignore[no-any-return]
-
-
-class Features(nn.Module):
-    """The convolutional trunk of a discriminator: [N, C, H, W] -> [N, ``outputs``]."""
-
-    def __init__(self, config: ConvolutionalConfig, channels: int, size: int) -> None:
-        super().__init__()
-        halvings, side = levels(size)
-        norm, stem = config.d_norm, config.d_stem
-        widths = [config.d_base_channels * 2**level for level in range(halvings + stem)]
-        widths = [channels, *(min(config.max_channels, width) for width in widths)]
-        blocks: list[nn.Module] = []
-        for level, (inputs, outputs) in enumerate(pairwise(widths)):
-            kernel, stride = (3, 1) if stem and level == 0 else (config.kernel, 2)
-            padding = (kernel - 1) // 2
-            blocks += [spectral(nn.Conv2d(inputs, outputs, kernel, stride, padding), norm)]
-            blocks += [nn.BatchNorm2d(outputs)] if norm == "batch" and level else []
-            blocks += [nn.LeakyReLU(0.2)]
-        self.layers = nn.Sequential(*blocks, nn.Flatten())
-        self.outputs = widths[-1] * side * side
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Flat features."""
-        return self.layers(images)  # type: ignore[no-any-return]
-
-
 class Discriminator(nn.Module):
     """[N, C, H, W] -> [N / packing] logits."""
 
     def __init__(self, config: DCGANConfig, image: Shape) -> None:
         super().__init__()
         self.packing = config.packing
-        self.features = Features(config, image.channels * config.packing, image.size)
+        self.features = convolutional.Features(config, image.channels * config.packing, image.size)
         self.neighbours, outputs = nn.Sequential(), self.features.outputs
         if config.minibatch_kernels:
             kernels = config.minibatch_kernels
@@ -162,26 +49,10 @@ class Discriminator(nn.Module):
         return self.last(self.neighbours(features)).squeeze(1)  # type: ignore[no-any-return]
 
 
-def initialise(network: nn.Module, std: float | None) -> None:
-    """Weights from N(0, std) and batch norm scales from N(1, std), or PyTorch's defaults.
-
-    A spectrally normalised layer is left alone: its weight has norm 1 whatever it began with.
-    """
-    if std is None:
-        return
-    for module in network.modules():
-        if hasattr(module, "parametrizations"):
-            continue
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.normal_(module.weight, 0.0, std)
-        elif isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d) and module.affine:
-            nn.init.normal_(module.weight, 1.0, std)
-
-
 def stages(config: DCGANConfig, image: Shape) -> Iterator[Recipe]:
     """One stage: the convolutional pair."""
     recipe = GAN(config)
-    recipe.generator = Generator(config, image)
+    recipe.generator = convolutional.Generator(config, config.latent, image)
     recipe.discriminator = Discriminator(config, image)
     initialise(recipe, config.initial_std)
     yield recipe

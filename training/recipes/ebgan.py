@@ -7,7 +7,7 @@ own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import pairwise
 from typing import Literal
@@ -16,18 +16,22 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from training.layers import Norm, levels
+from training import convolutional, perceptrons
+from training.layers import Norm, initialise, levels
 from training.losses import ENERGIES, Objective, energy_g, margin_d, pulling_away
 from training.processes import whole
-from training.recipe import MOST, Batch, Recipe, Shape, Terms
-from training.recipes import dcgan
-from training.recipes.gan import GAN, Generator
+from training.recipe import MOST, SURVEYED, Batch, Recipe, Shape, Terms
+from training.recipes.gan import GAN, AdversarialConfig
 from training.signals import adversarial_signals
 
-REMEMBERED = 1024  # energies of the latest real images: what a score is compared with
+LOGITS = 10.0
+"""Logits to a margin, for the signals: energies have no unit. A margin apart is told by logits of 5
+and -5, a divergence of 0.69; half a margin apart, 0.61. The level is midway between the two means,
+not at half the margin: what an autoencoder cannot make again is in both, and no part of the game.
+"""
 
 
-class EBGANConfig(dcgan.ConvolutionalConfig):
+class EBGANConfig(convolutional.ConvolutionalConfig, AdversarialConfig):
     """A generator and an autoencoder, both convolutional or both perceptrons."""
 
     system: Literal["ebgan"]
@@ -77,18 +81,18 @@ def _perceptrons(config: EBGANConfig, image: Shape) -> tuple[nn.Module, int, lis
 
 def _convolutions(config: EBGANConfig, image: Shape) -> tuple[nn.Module, int, list[nn.Module]]:
     """A discriminator's trunk, how many features it gives, and its mirror image."""
-    down = dcgan.Features(config, image.channels, image.size)
+    down = convolutional.Features(config, image.channels, image.size)
     halvings, side = levels(image.size)
     widths = [config.d_base_channels * 2**k for k in range(halvings + config.d_stem)]
     channels = [min(config.max_channels, width) for width in reversed(widths)]
     up: list[nn.Module] = [nn.Unflatten(1, (channels[0], side, side))]
     for inputs, outputs in pairwise(channels):
-        up += [dcgan.upsample(config, inputs, outputs, bias=True)]
+        up += [convolutional.upsample(config, inputs, outputs, bias=True)]
         up += [nn.BatchNorm2d(outputs)] if config.d_norm == "batch" else []
         up += [nn.LeakyReLU(0.2)]
     if config.d_stem:
         return down, down.outputs, [*up, nn.Conv2d(channels[-1], image.channels, 3, 1, 1)]
-    last = dcgan.upsample(config, channels[-1], image.channels, bias=True)
+    last = convolutional.upsample(config, channels[-1], image.channels, bias=True)
     return down, down.outputs, [*up, last]
 
 
@@ -102,13 +106,13 @@ class EBGAN(GAN):
         super().__init__(config)
         if config.networks == "perceptrons":
             size = (image.channels, image.size, image.size)
-            self.generator = Generator(config.latent, config.hidden, size)
+            self.generator = perceptrons.Generator(config.latent, config.hidden, size)
         else:
-            self.generator = dcgan.Generator(config, image)
+            self.generator = convolutional.Generator(config, config.latent, image)
         self.discriminator = Autoencoder(config, image)
         self.energy = ENERGIES[config.energy]
-        self.register_buffer("energies", torch.zeros(REMEMBERED))
-        dcgan.initialise(self, config.initial_std)
+        self.register_buffer("energies", torch.zeros(SURVEYED))
+        initialise(self, config.initial_std)
 
     def logits(self, images: Tensor, batch: Batch) -> Tensor:
         """D(images) = the distance of Dec(Enc(x)) from x, [N] float32."""
@@ -123,14 +127,7 @@ class EBGAN(GAN):
         """Low energies for real images, and at least the margin for generated ones."""
         if images >= self.config.pretrain_kimg * 1000:
             return super().d_loss(batch, images)
-        real = self.logits(batch.x, batch)
-        return {"reconstruction": real.mean()} | self.d_terms(real, batch)
-
-    @torch.no_grad()
-    def d_terms(self, real_logits: Tensor, batch: Batch) -> Terms:
-        """No term: the energies are remembered, for a score to be compared with."""
-        self.energies.copy_(torch.cat([self.energies, whole(real_logits.detach())])[-REMEMBERED:])
-        return {}
+        return {"reconstruction": self.logits(batch.x, batch).mean()}
 
     def g_loss(self, batch: Batch, images: int) -> Terms:
         """Low energies, by pictures that differ; nothing while the autoencoder learns alone."""
@@ -147,7 +144,13 @@ class EBGAN(GAN):
         fake = self.generator(*self.inputs(batch))
         real_energy, fake_energy = self.logits(batch.x, batch), self.logits(fake, batch)
         energies = {"energy_real": real_energy.mean(), "energy_fake": fake_energy.mean()}
-        return energies | adversarial_signals(-real_energy, -fake_energy, batch.x, fake, None)
+        scale = -LOGITS / self.config.margin
+        logits = scale * real_energy, scale * fake_energy
+        return energies | adversarial_signals(*logits, batch.x, fake, None)
+
+    def survey(self, batches: Iterable[Batch]) -> None:
+        """Keep the energies of training images, for a score to be compared with."""
+        self.energies.copy_(torch.cat([self.logits(batch.x, batch) for batch in batches]))
 
 
 def stages(config: EBGANConfig, image: Shape) -> Iterator[Recipe]:

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from training.layers import Maxout
+from training import perceptrons
 from training.losses import OBJECTIVES, Objective, zero_centred_penalty
 from training.recipe import MOST, Adam, Batch, Optimizer, Phase, Recipe, Settings, Shape, Terms
 from training.signals import adversarial_signals
@@ -55,40 +55,6 @@ class GANConfig(ObjectiveConfig):
     hidden: int = Field(512, gt=0, le=MOST)
     discriminator: Literal["leaky_relu", "maxout"] = "leaky_relu"
     dropout: float = Field(0.0, ge=0, lt=1, description="of the discriminator's hidden units")
-
-
-class Generator(nn.Module):
-    """[N, Z] -> [N, C, H, W] in [-1, 1], through two hidden layers."""
-
-    def __init__(self, latent: int, hidden: int, image: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.latent = latent
-        self.layers = nn.Sequential(
-            nn.Linear(latent, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, image[0] * image[1] * image[2]),
-            nn.Unflatten(1, image),
-        )
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Pictures in [-1, 1]."""
-        return self.layers(z).float().tanh()  # type: ignore[no-any-return]
-
-
-def _discriminator(config: GANConfig, pixels: int) -> nn.Module:
-    if config.discriminator == "maxout":  # the paper's: 240 units of 5 pieces
-        hidden: list[nn.Module] = [Maxout(pixels, 240, 5), Maxout(240, 240, 5)]
-        last = nn.Linear(240, 1)
-    else:
-        hidden = [
-            nn.Sequential(nn.Linear(pixels, config.hidden), nn.LeakyReLU(0.2)),
-            nn.Sequential(nn.Linear(config.hidden, config.hidden), nn.LeakyReLU(0.2)),
-        ]
-        last = nn.Linear(config.hidden, 1)
-    dropped = [layer for part in hidden for layer in (part, nn.Dropout(config.dropout))]
-    return nn.Sequential(nn.Flatten(), *dropped, last, nn.Flatten(0))
 
 
 class GAN(Recipe):
@@ -183,6 +149,8 @@ def stages(config: GANConfig, image: Shape) -> Iterator[Recipe]:
     """One stage: the pair of perceptrons."""
     recipe = GAN(config)
     size = (image.channels, image.size, image.size)
-    recipe.generator = Generator(config.latent, config.hidden, size)
-    recipe.discriminator = _discriminator(config, image.channels * image.size**2)
+    recipe.generator = perceptrons.Generator(config.latent, config.hidden, size)
+    recipe.discriminator = perceptrons.discriminator(
+        config.discriminator, image.channels * image.size**2, config.hidden, config.dropout
+    )
     yield recipe

@@ -14,10 +14,10 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from training.errors import ConfigError
+from training.layers import initialise
 from training.losses import OBJECTIVES, mean_absolute_error, mean_squared_error
 from training.patches import PatchDiscriminator, PatchNorm, patch_of
 from training.recipe import MOST, Adam, Batch, Optimizer, Phase, Recipe, Shape, Terms
-from training.recipes.dcgan import initialise
 from training.recipes.gan import ObjectiveName, beside
 from training.recipes.mode_seeking import ModeSeekingConfig, mode_seeking_terms, twice
 from training.unet import Translator

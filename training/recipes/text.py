@@ -17,12 +17,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training import processes
+from training import convolutional, processes
 from training.errors import ConfigError
-from training.layers import AffineBatchNorm2d, shifted, spectral
+from training.layers import AffineBatchNorm2d, initialise, shifted, spectral
 from training.losses import matching, zero_centred_penalty
 from training.recipe import MOST, Batch, Recipe, Shape, Terms
-from training.recipes import dcgan
 from training.recipes.gan import ObjectiveConfig, beside
 from training.recipes.mode_seeking import ConditionalGAN, ModeSeekingConfig
 
@@ -30,7 +29,7 @@ PADDING, UNKNOWN = 0, 1  # tokens
 SHARPNESS = 10.0  # of cosines, as logits
 
 
-class TextConfig(ModeSeekingConfig, dcgan.ConvolutionalConfig, ObjectiveConfig):
+class TextConfig(ModeSeekingConfig, convolutional.ConvolutionalConfig, ObjectiveConfig):
     """A convolutional pair that is told what to show in words."""
 
     system: Literal["text"]
@@ -70,7 +69,7 @@ class Block(nn.Module):
 
     def __init__(self, config: TextConfig, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.upsample = dcgan.upsample(config, inputs, outputs)
+        self.upsample = convolutional.upsample(config, inputs, outputs)
         self.norm = AffineBatchNorm2d(outputs, config.embedding)
 
     def forward(self, x: Tensor, text: Tensor) -> Tensor:
@@ -83,7 +82,7 @@ class Generator(nn.Module):
 
     def __init__(self, config: TextConfig, image: Shape) -> None:
         super().__init__()
-        side, channels, last = dcgan.plan(config, image)
+        side, channels, last = convolutional.plan(config, image)
         self.latent = config.latent
         self.encoder = Encoder(image.vocabulary, config.embedding)
         self.first = nn.Sequential(
@@ -124,7 +123,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, config: TextConfig, image: Shape) -> None:
         super().__init__()
-        self.features = dcgan.Features(config, image.channels, image.size)
+        self.features = convolutional.Features(config, image.channels, image.size)
         outputs = self.features.outputs
         self.encoder = Encoder(image.vocabulary, config.embedding)
         self.last = spectral(nn.Linear(outputs, 1), config.d_norm)
@@ -150,7 +149,7 @@ class TextGAN(ConditionalGAN):
         super().__init__(config)
         self.generator = Generator(config, image)
         self.discriminator = Discriminator(config, image)
-        dcgan.initialise(self, config.initial_std)
+        initialise(self, config.initial_std)
 
     def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
         """Draws of z from its prior, [N, Z], and the texts, [N, L]; some words lost in training."""

@@ -15,10 +15,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from training.errors import ConfigError
+from training.layers import initialise
 from training.losses import OBJECTIVES, mean_absolute_error
 from training.patches import PatchNorm, PatchPyramid, patch_of
 from training.recipe import MOST, Adam, Batch, Optimizer, Phase, Recipe, Shape, Terms
-from training.recipes.dcgan import initialise
 from training.recipes.gan import ObjectiveName, beside
 from training.recipes.mode_seeking import ModeSeekingConfig, mode_seeking_terms
 from training.styles import StyleTranslator

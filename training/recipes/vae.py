@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from training.losses import bernoulli_nll, gaussian_kl, gaussian_nll
 from training.recipe import Batch, Phase, Recipe, Shape, Terms
@@ -62,7 +63,12 @@ class VariationalCoder(nn.Module):
         """-E[log p(x|z)], nats per picture; a Gaussian's is a density of pixels in [-1, 1]."""
         if self.log_std is None:
             return bernoulli_nll(self.decoder(z).float(), (images + 1) / 2)
-        return gaussian_nll(self(z), self.log_std.clamp_min(LEAST_LOG_STD), images)
+        return gaussian_nll(self(z), bounded(self.log_std), images)
+
+
+def bounded(log_std: Tensor) -> Tensor:
+    """At least ``LEAST_LOG_STD``; unlike a clamp's, its slope is nowhere zero."""
+    return LEAST_LOG_STD + softplus(log_std - LEAST_LOG_STD)
 
 
 def reparameterise(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""Tests of training.metrics."""
+"""Tests of training.diagnose."""
