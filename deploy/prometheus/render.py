@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--availability", type=float, default=0.999, help="share to be answered")
     parser.add_argument("--latency", type=float, default=0.99, help="share to be in time")
     parser.add_argument("--latency-s", type=float, default=0.512, help="what in time means")
-    parser.add_argument("--runbook", default="deploy/RUNBOOK.md", help="where it can be read")
+    parser.add_argument("--runbook", default="deploy/RUNBOOK.md", help="file or URL of it")
     parser.add_argument("--divisor", type=int, default=1, help="makes every window shorter")
     parser.add_argument("--out", type=Path, default=RULES, help="the file to write")
     given = vars(parser.parse_args(arguments))

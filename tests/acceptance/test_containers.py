@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.asking import empty_panels, eventually, free_port, numbers, query_path
+from tests.acceptance.asking import empty_queries, eventually, free_port, numbers, query_path
 from tests.deploy.dashboards import ROOT
 from tests.tiny import tiny_bundle
 
@@ -165,12 +165,12 @@ def test_prometheus_scrapes_the_service(stack: Stack) -> None:
     eventually(lambda: [] if stack.ask('up{job="ganymede"}') == [1.0] else ["up is not 1"])
 
 
-def test_every_panel_shows_data(stack: Stack) -> None:
+def test_every_query_of_the_dashboard_has_data(stack: Stack) -> None:
     def empty() -> list[str]:
         for model in ("fashion", "tiny"):
             stack.generate(model=model, num_images=3)
         assert stack.generate(model="nobody")[0] == 404
-        return empty_panels(stack.ask)
+        return empty_queries(stack.ask)
 
     eventually(empty)
 

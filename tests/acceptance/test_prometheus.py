@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.asking import empty_panels, eventually
+from tests.acceptance.asking import empty_queries, eventually
 from tests.acceptance.troublesome import FOR_EVER, troublesome_bundle
 from tests.acceptance.watched import Watched, watched
 from tests.deploy.exposition import recordings
@@ -88,7 +88,7 @@ def test_what_is_recorded_and_shown_has_data_and_nothing_fires(
     ):
         names = sorted({rule["record"] for rule in recordings()})
         eventually(lambda: [name for name in names if not stack.ask(name)])
-        eventually(lambda: empty_panels(stack.ask))
+        eventually(lambda: empty_queries(stack.ask))
         stack.fires()
 
 

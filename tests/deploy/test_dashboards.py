@@ -29,6 +29,10 @@ def test_dashboards_are_as_build_makes_them(tmp_path: Path) -> None:
     assert made == kept, "run: python deploy/grafana/build.py"
 
 
+def test_every_query_has_a_name_of_its_own() -> None:
+    assert len(queries()) == sum(len(panel["targets"]) for panel in panels())
+
+
 @pytest.mark.parametrize("name", queries())
 def test_query_names_series_and_labels_that_exist(name: str) -> None:
     assert faults(queries()[name]) == []

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from export.bundle import MANIFEST
+from service.folders import Folder, scan
 from tests.deploy.exposition import ROOT, RULES, alerts, faults, recordings
 
 FOLDER = ROOT / "deploy" / "prometheus"
@@ -108,6 +110,18 @@ def test_every_entry_of_the_runbook_has_its_four_parts() -> None:
         assert re.findall(r"^\*\*(\w+)\.\*\*", entry, re.MULTILINE) == [
             "Seen", "Means", "Look", "Turn",
         ]  # fmt: skip
+
+
+def test_runbook_finds_in_the_log_what_does_not_serve(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name in ("first", "second"):
+        (tmp_path / name / "fashion" / "1").mkdir(parents=True)
+        (tmp_path / name / "fashion" / "1" / MANIFEST).touch()
+    places = [Folder(tmp_path / name) for name in ("first", "second", "file", "missing")]
+    _, failures = scan(places)
+    [pattern] = re.findall(r"grep -E '([^']+)'", RUNBOOK)
+    assert len(failures) == 3
+    assert [str(each) for each in failures if not re.search(pattern, str(each))] == []
 
 
 def test_every_alert_is_made_to_fire_by_a_test() -> None:
