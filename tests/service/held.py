@@ -82,9 +82,9 @@ class Hold:
     def __init__(self, model: Model) -> None:
         self.released = threading.Event()
         [engine] = model.engines.values()
-        [session] = engine._sessions.values()
-        session._inline = False  # type: ignore[attr-defined]  # so that only its thread waits
-        session.observe = self.wait
+        for session in engine._sessions.values():  # two where a wide lane is quicker alone
+            session._inline = False  # type: ignore[attr-defined]  # so that only its thread waits
+            session.observe = self.wait
 
     def wait(self, rows: int, padding_rows: int, seconds: float) -> None:
         self.released.wait(30)

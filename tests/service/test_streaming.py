@@ -26,8 +26,8 @@ IMAGES = 12
 
 @pytest.fixture
 def narrow(config: ServiceConfig) -> ServiceConfig:
-    """At most two images are computed at once."""
-    return config.model_copy(update={"max_batch_rows": 2, "cache_bytes": 2**20})
+    """At most two images are computed at once, by one session."""
+    return config.model_copy(update={"max_batch_rows": 2, "lanes": 1, "cache_bytes": 2**20})
 
 
 class Client:
