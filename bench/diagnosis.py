@@ -55,7 +55,7 @@ def confusion(rows: Sequence[Row]) -> Table:
 
 def main(
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each case.")] = 5,
-    first_seed: Annotated[int, typer.Option(min=0, help="Those below it chose the limits.")] = 0,
+    first_seed: Annotated[int, typer.Option(min=0, help="Seeds 0 and 1 chose the limits.")] = 0,
     case: Annotated[list[str] | None, typer.Option(help="These alone.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
 ) -> None:

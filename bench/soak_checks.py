@@ -29,7 +29,7 @@ class Check:
 def checks(
     ledger: Ledger, counters: Counters, memory: Memory, log: Log, young_s: float
 ) -> Iterator[Check]:
-    """Every check, in the order of the table."""
+    """Every check, in the order of the table; workers were killed for ``young_s`` seconds."""
     yield Check(
         "every answer is right", ledger.judged > 0 and not ledger.wrong,
         f"{ledger.judged:,} judged, {ledger.wrong:,} wrong",
@@ -158,7 +158,10 @@ def _memory(memory: Memory, after_s: float) -> Check:
     name = "memory does not grow"
     slope = memory.slope(after_s)
     if slope is None or slope.seconds < WATCHED_S:
-        return Check(name, None, f"needs {after_s + WATCHED_S:.0f} s or more")
+        wanted = (
+            f"needs {WATCHED_S:.0f} s of workers that are {OLD_S:.0f} s old: ask for more --seconds"
+        )
+        return Check(name, None, wanted)
     per_minute = slope.bytes_per_s * 60 / 2**20, slope.error * 60 / 2**20
     told = (
         f"{per_minute[0]:+.2f} MiB a minute, standard error {per_minute[1]:.2f}, "

@@ -20,7 +20,7 @@ from service.inputs import Expected
 from service.metrics import Metrics
 from service.middleware import Application, Receive, Scope, Send, header, send_reply
 from service.model import RETRY_AFTER_S, Model
-from service.paths import TASKS
+from service.paths import TASKS, V2_INFER, V2_VERSION_INFER
 from service.problems import refuse
 from service.replies import Rendered
 from service.repository import Repository
@@ -68,7 +68,7 @@ class Door:
                 refusal = self.refusal(path, scope)
             elif named := _V2_INFER.fullmatch(path):
                 name, version = named.groups()
-                route = "/v2/models/{name}" + ("/versions/{version}" if version else "") + "/infer"
+                route = V2_VERSION_INFER if version else V2_INFER
                 refusal = self.refusal_of(name, int(version) if version else None)
             if refusal is not None:
                 scope["route"] = Route(route)

@@ -19,6 +19,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
 ENDINGS = (200, 429, 500, 503, 504)  # of what a model was asked
 TURNED_AWAY = (429, 503)  # before it is known which model is asked
 V2_INFER = "/v2/models/{name}/infer"
+V2_VERSION_INFER = "/v2/models/{name}/versions/{version}/infer"
 
 
 def paths_of(tasks: Collection[Task]) -> tuple[str, ...]:

@@ -58,13 +58,13 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
         "ring": Experiment(
             modes.EXPERIMENTS["ring"],
             "8 modes on a circle, by objective",
-            "ten minutes",
+            "a quarter of an hour",
             seeded=True,
         ),
         "grid": Experiment(
             modes.EXPERIMENTS["grid"],
             "25 modes on a grid, by objective",
-            "ten minutes",
+            "a quarter of an hour",
             seeded=True,
         ),
         "stacked-mnist": Experiment(
