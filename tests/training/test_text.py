@@ -19,8 +19,9 @@ from training.layers import shifted
 from training.log import Log
 from training.recipe import Batch, Shape
 from training.recipes.mode_seeking import twice
-from training.recipes.text import Encoder, TextGAN
+from training.recipes.text import TextGAN
 from training.run import load_run
+from training.texts import Encoder
 from training.train import begin, resume, train
 from training.trainer import step
 

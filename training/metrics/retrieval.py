@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from training.losses import matching
-from training.recipes.text import PADDING, UNKNOWN, Encoder
+from training.texts import PADDING, UNKNOWN, Encoder
 
 Features = NDArray[np.floating]
 Tokens = NDArray[np.int64]

@@ -9,23 +9,21 @@ text. It may also have to tell, picture by picture, which of a batch's texts is 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from training import convolutional, processes
 from training.errors import ConfigError
-from training.layers import AffineBatchNorm2d, initialise, shifted, spectral
+from training.layers import initialise, shifted
 from training.losses import matching, zero_centred_penalty
 from training.recipe import MOST, Batch, Recipe, Shape, Terms
 from training.recipes.gan import ObjectiveConfig, beside
 from training.recipes.mode_seeking import ConditionalGAN, ModeSeekingConfig
+from training.texts import PADDING, UNKNOWN, Discriminator, Generator, Judged
 
-PADDING, UNKNOWN = 0, 1  # tokens
 SHARPNESS = 10.0  # of cosines, as logits
 
 
@@ -46,100 +44,6 @@ class TextConfig(ModeSeekingConfig, convolutional.ConvolutionalConfig, Objective
     )
 
 
-class Encoder(nn.Module):
-    """[N, L] tokens, zeros after the end, -> [N, E]: the mean of words and their neighbours."""
-
-    def __init__(self, vocabulary: int, embedding: int) -> None:
-        super().__init__()
-        self.words = nn.Embedding(vocabulary, embedding)
-        self.neighbours = nn.Conv1d(embedding, embedding, 3, padding=1)
-        self.norm = nn.LayerNorm(embedding)
-
-    def forward(self, text: Tensor) -> Tensor:
-        """The texts as vectors; that of no word at all is finite."""
-        said = (text != PADDING).unsqueeze(2).float()
-        words = self.words(text) * said
-        near = self.neighbours(words.transpose(1, 2)).transpose(1, 2).relu()
-        total = ((words + near) * said).sum(1)
-        return self.norm(total / said.sum(1).clamp(min=1))  # type: ignore[no-any-return]
-
-
-class Block(nn.Module):
-    """Upsample, convolve, normalise as the text says, ReLU: [N, C, H, W] -> [N, C', 2H, 2W]."""
-
-    def __init__(self, config: TextConfig, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.upsample = convolutional.upsample(config, inputs, outputs)
-        self.norm = AffineBatchNorm2d(outputs, config.embedding)
-
-    def forward(self, x: Tensor, text: Tensor) -> Tensor:
-        """Features of the next level."""
-        return self.norm(self.upsample(x), text).relu()  # type: ignore[no-any-return]
-
-
-class Generator(nn.Module):
-    """[N, Z], [N, L] -> [N, C, H, W] in [-1, 1], the text in every normalisation."""
-
-    def __init__(self, config: TextConfig, image: Shape) -> None:
-        super().__init__()
-        side, channels, last = convolutional.plan(config, image)
-        self.latent = config.latent
-        self.encoder = Encoder(image.vocabulary, config.embedding)
-        self.first = nn.Sequential(
-            nn.Linear(config.latent + config.embedding, channels[0] * side * side, bias=False),
-            nn.Unflatten(1, (channels[0], side, side)),
-        )
-        self.first_norm = AffineBatchNorm2d(channels[0], config.embedding)
-        self.blocks = nn.ModuleList(Block(config, *levels) for levels in pairwise(channels))
-        self.last = last
-
-    def forward(self, z: Tensor, text: Tensor) -> Tensor:
-        """Pictures of what the texts say."""
-        said = self.encoder(text)
-        x = self.first_norm(self.first(torch.cat([z, said.to(z.dtype)], 1)), said).relu()
-        for block in self.blocks:
-            x = block(x, said)
-        return self.last(x).float().tanh()  # type: ignore[no-any-return]
-
-
-class Judged(NamedTuple):
-    """What the discriminator says of N pictures and their texts.
-
-    Args:
-        own: [N], logits of the pairs.
-        other: [N], those of each picture with the text of the row before, in the whole batch.
-        shown: [N, E], what each picture shows, of length 1.
-        said: [N, E], what each text says, likewise.
-    """
-
-    own: Tensor
-    other: Tensor
-    shown: Tensor
-    said: Tensor
-
-
-class Discriminator(nn.Module):
-    """[N, C, H, W], [N, L] -> ``Judged``, by projection (Miyato & Koyama 2018, eq. 3)."""
-
-    def __init__(self, config: TextConfig, image: Shape) -> None:
-        super().__init__()
-        self.features = convolutional.Features(config, image.channels, image.size)
-        outputs = self.features.outputs
-        self.encoder = Encoder(image.vocabulary, config.embedding)
-        self.last = spectral(nn.Linear(outputs, 1), config.d_norm)
-        self.said = spectral(nn.Linear(config.embedding, outputs), config.d_norm)
-        self.shown = nn.Linear(outputs, config.embedding)
-
-    def forward(self, images: Tensor, text: Tensor) -> Judged:
-        """The pictures beside their own texts, and beside others'."""
-        features, said = self.features(images), self.encoder(text)
-        real, claims = self.last(features).squeeze(1), self.said(said)
-        before = processes.own(processes.whole(claims).roll(1, 0))
-        own, other = ((features * each).sum(1) for each in (claims, before))
-        shown, said = (functional.normalize(v.float(), dim=1) for v in (self.shown(features), said))
-        return Judged((real + own).float(), (real + other).float(), shown, said)
-
-
 class TextGAN(ConditionalGAN):
     """The game over pairs of a picture and its text."""
 
@@ -147,8 +51,9 @@ class TextGAN(ConditionalGAN):
 
     def __init__(self, config: TextConfig, image: Shape) -> None:
         super().__init__(config)
-        self.generator = Generator(config, image)
-        self.discriminator = Discriminator(config, image)
+        latent, embedding = config.latent, config.embedding
+        self.generator = Generator(config, image, latent=latent, embedding=embedding)
+        self.discriminator = Discriminator(config, image, embedding=embedding)
         initialise(self, config.initial_std)
 
     def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
