@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tests.training.tiny import Silent, never, tiny_config
 from training.checkpoint import checkpoints
 from training.errors import CheckpointError, RunExists
-from training.recipes.cgan import ModulatedGenerator
+from training.labelled import ModulatedGenerator
 from training.report import write_report
 from training.run import Run, load_run, new_run_path
 from training.train import train

@@ -8,22 +8,27 @@ beside z, and as constant maps beside the picture).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from training import convolutional
+from training.convolutional import ConvolutionalConfig
 from training.errors import ConfigError
-from training.layers import ConditionalBatchNorm2d, initialise, one_hot_maps, spectral
+from training.labelled import (
+    ConcatenatedDiscriminator,
+    ConcatenatedGenerator,
+    ModulatedGenerator,
+    ProjectionDiscriminator,
+)
+from training.layers import initialise
 from training.recipe import Batch, Recipe, Shape, Terms
 from training.recipes.gan import ObjectiveConfig
 from training.recipes.mode_seeking import ConditionalGAN, ModeSeekingConfig
 
 
-class CGANConfig(ModeSeekingConfig, convolutional.ConvolutionalConfig, ObjectiveConfig):
+class CGANConfig(ModeSeekingConfig, ConvolutionalConfig, ObjectiveConfig):
     """A class-conditional convolutional pair."""
 
     system: Literal["cgan"]
@@ -31,91 +36,6 @@ class CGANConfig(ModeSeekingConfig, convolutional.ConvolutionalConfig, Objective
     mismatch: float = Field(
         0.0, ge=0, description="weight of rejecting a real image with the wrong label"
     )
-
-
-class Block(nn.Module):
-    """Upsample, convolve, normalise by class, ReLU: [N, C, H, W] -> [N, C', 2H, 2W]."""
-
-    def __init__(self, config: CGANConfig, inputs: int, outputs: int, classes: int) -> None:
-        super().__init__()
-        self.upsample = convolutional.upsample(config, inputs, outputs)
-        self.norm = ConditionalBatchNorm2d(outputs, classes)
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Features of the next level."""
-        return self.norm(self.upsample(x), y).relu()  # type: ignore[no-any-return]
-
-
-class ModulatedGenerator(nn.Module):
-    """[N, Z], [N] -> [N, C, H, W] in [-1, 1], the class in every normalisation."""
-
-    def __init__(self, config: CGANConfig, image: Shape) -> None:
-        super().__init__()
-        side, channels, last = convolutional.plan(config, image)
-        self.latent, self.classes = config.latent, len(image.classes)
-        self.first = nn.Sequential(
-            nn.Linear(config.latent, channels[0] * side * side, bias=False),
-            nn.Unflatten(1, (channels[0], side, side)),
-        )
-        self.first_norm = ConditionalBatchNorm2d(channels[0], self.classes)
-        self.blocks = nn.ModuleList(
-            Block(config, inputs, outputs, self.classes) for inputs, outputs in pairwise(channels)
-        )
-        self.last = last
-
-    def forward(self, z: Tensor, y: Tensor) -> Tensor:
-        """Pictures of the classes asked for."""
-        x = self.first_norm(self.first(z), y).relu()
-        for block in self.blocks:
-            x = block(x, y)
-        return self.last(x).float().tanh()  # type: ignore[no-any-return]
-
-
-class ConcatenatedGenerator(nn.Module):
-    """[N, Z], [N] -> [N, C, H, W] in [-1, 1], the class beside z."""
-
-    def __init__(self, config: CGANConfig, image: Shape) -> None:
-        super().__init__()
-        self.latent, self.classes = config.latent, len(image.classes)
-        self.inner = convolutional.Generator(config, config.latent + self.classes, image)
-
-    def forward(self, z: Tensor, y: Tensor) -> Tensor:
-        """Pictures of the classes asked for."""
-        hot = nn.functional.one_hot(y, self.classes).to(z.dtype)
-        return self.inner(torch.cat([z, hot], 1))  # type: ignore[no-any-return]
-
-
-class ProjectionDiscriminator(nn.Module):
-    """[N, C, H, W], [N] -> [N] logits: phi(x) . v_y + psi(phi(x)). Miyato & Koyama, eq. 3."""
-
-    def __init__(self, config: CGANConfig, image: Shape) -> None:
-        super().__init__()
-        self.features = convolutional.Features(config, image.channels, image.size)
-        self.last = spectral(nn.Linear(self.features.outputs, 1), config.d_norm)
-        self.classes = spectral(
-            nn.Embedding(len(image.classes), self.features.outputs), config.d_norm
-        )
-
-    def forward(self, images: Tensor, y: Tensor) -> Tensor:
-        """Logits of the pairs."""
-        features = self.features(images)
-        projected = (features * self.classes(y)).sum(1)
-        return projected + self.last(features).squeeze(1)  # type: ignore[no-any-return]
-
-
-class ConcatenatedDiscriminator(nn.Module):
-    """[N, C, H, W], [N] -> [N] logits, the class as constant maps beside the picture."""
-
-    def __init__(self, config: CGANConfig, image: Shape) -> None:
-        super().__init__()
-        self.classes = len(image.classes)
-        self.features = convolutional.Features(config, image.channels + self.classes, image.size)
-        self.last = spectral(nn.Linear(self.features.outputs, 1), config.d_norm)
-
-    def forward(self, images: Tensor, y: Tensor) -> Tensor:
-        """Logits of the pairs."""
-        pair = torch.cat([images, one_hot_maps(y, self.classes, images)], 1)
-        return self.last(self.features(pair)).squeeze(1)  # type: ignore[no-any-return]
 
 
 def other_labels(y: Tensor, classes: int) -> Tensor:
@@ -132,7 +52,9 @@ class CGAN(ConditionalGAN):
         super().__init__(config)
         self.classes = len(image.classes)
         modulated = config.conditioning == "modulated"
-        self.generator = (ModulatedGenerator if modulated else ConcatenatedGenerator)(config, image)
+        self.generator = (ModulatedGenerator if modulated else ConcatenatedGenerator)(
+            config, image, config.latent
+        )
         self.discriminator = (ProjectionDiscriminator if modulated else ConcatenatedDiscriminator)(
             config, image
         )
