@@ -102,7 +102,7 @@ def patch_of(size: int, patch: int | Literal["full"]) -> int:
     """The receptive field asked for; ``full`` is the smallest that holds a picture of ``size``.
 
     Raises:
-        ConfigError: pictures of this size leave nothing for so many halvings, or no patch holds one.
+        ConfigError: no patch is so large, or pictures leave nothing for so many halvings.
     """
     if patch == "full":
         largest = max(HALVINGS)
