@@ -12,6 +12,7 @@ Errors::
 from __future__ import annotations
 
 import difflib
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -61,6 +62,10 @@ class Words:
     def __init__(self, content: bytes, length: int, origin: str = "tokenizer") -> None:
         self._tokenizer = _tokenizer(content, origin)
         self._length = length
+        # A near word is sought among those that begin alike: among all it takes half a second.
+        self._known: dict[str, list[str]] = defaultdict(list)
+        for word in self._tokenizer.get_vocab():
+            self._known[word[:1]].append(word)
         unknown = getattr(self._tokenizer.model, "unk_token", None)
         self._unknown = None if unknown is None else self._tokenizer.token_to_id(unknown)
 
@@ -82,11 +87,11 @@ class Words:
         return Reading((*encoded.ids, *(0,) * (self._length - len(encoded.ids))), unknown)
 
     def _hint(self, unknown: tuple[str, ...]) -> str:
-        known = self._tokenizer.get_vocab()
         told = []
         for word in unknown[:SHOWN]:
             shown = word[:SHOWN_CHARACTERS]
-            near = difflib.get_close_matches(shown.casefold(), known, n=1)
+            plain = shown.casefold()
+            near = difflib.get_close_matches(plain, self._known.get(plain[:1], ()), n=1)
             told.append(f"{shown!r}" + (f" (near {near[0]!r})" if near else ""))
         return f": not {', '.join(told)}"
 

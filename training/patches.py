@@ -102,10 +102,15 @@ def patch_of(size: int, patch: int | Literal["full"]) -> int:
     """The receptive field asked for; ``full`` is the smallest that holds a picture of ``size``.
 
     Raises:
-        ConfigError: pictures of this size leave nothing for so many halvings.
+        ConfigError: no patch is so large, or pictures leave nothing for so many halvings.
     """
     if patch == "full":
-        field = next((field for field in HALVINGS if field >= size), max(HALVINGS))
+        largest = max(HALVINGS)
+        if size > largest:
+            raise ConfigError(
+                f"no patch holds a picture of {size} pixels: choose recipe.patch={largest}"
+            )
+        field = next(field for field in HALVINGS if field >= size)
     else:
         field = patch
     if field > 1 and size // 2 ** HALVINGS[field] < LEAST:

@@ -131,16 +131,17 @@ export class Sketch {
   }
 
   #down(event) {
-    if (event.button !== 0 || this.#last) return; // a second finger draws nothing
-    this.#canvas.setPointerCapture(event.pointerId);
+    if (event.button !== 0) return;
     this.#leaveKeys();
+    if (this.#last) return; // a second finger draws nothing
+    this.#canvas.setPointerCapture(event.pointerId);
     this.#remember();
     this.#last = this.#at(event);
     this.#stroke(this.#last);
   }
 
   #move(event) {
-    if (!this.#last || !event.isPrimary) return;
+    if (!this.#last || this.#keys || !event.isPrimary) return; // the pen of the keys is not the mouse's
     for (const each of event.getCoalescedEvents?.() ?? [event]) this.#stroke(this.#at(each));
   }
 
@@ -153,6 +154,7 @@ export class Sketch {
     const arrow = ARROWS[event.key];
     if ((!arrow && event.key !== " ") || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
+    if (this.#last && !this.#keys) return; // somebody draws with the mouse
     const { width, height } = this.#canvas;
     this.#keys ??= [width / 2, height / 2];
     if (arrow) {

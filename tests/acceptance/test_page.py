@@ -173,6 +173,20 @@ def test_keys_draw(page: Page) -> None:
     assert page.ask("document.activeElement.id") == "file"
 
 
+def test_a_mouse_that_passes_draws_nothing_with_the_pen_of_the_keys(page: Page) -> None:
+    start_from_a_picture(page)
+    page.ask(f"document.querySelector({CANVAS!r}).focus()")
+    page.press(*["ArrowUp"] * 12, " ", "ArrowRight")  # the pen stays down
+    box = page.ask(f"document.querySelector({CANVAS!r}).getBoundingClientRect().toJSON()")
+    place = {"x": box["left"] + 0.5 * box["width"], "y": box["top"] + 0.8 * box["height"]}
+    page.call("Input.dispatchMouseEvent", type="mouseMoved", **place)
+    settled(page)
+    assert answer(page)[SIDE // 2 :].max() < 5
+    page.draw(CANVAS, [(0.1, 0.75), (0.9, 0.75)])  # which takes the keys' pen away
+    settled(page)
+    assert is_line(answer(page), 0.75, 0.15, 0.85)
+
+
 def test_a_model_of_free_size_gets_drawings_of_the_size_that_it_knows(page: Page) -> None:
     start_from_a_picture(page, "free")
     page.draw(CANVAS, [(0.05, 0.5), (0.95, 0.5)])

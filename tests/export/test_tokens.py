@@ -47,6 +47,8 @@ def test_a_text_of_unknown_words_is_refused_with_the_nearest(words: Words) -> No
         words.read("hart")
     with pytest.raises(TextRefused, match=r"not 'xyzzy'$"):
         words.read("xyzzy")
+    with pytest.raises(TextRefused, match=r"not 'geart'$"):  # near is what begins alike
+        words.read("geart")
 
 
 def test_a_refusal_of_much_is_short(words: Words) -> None:

@@ -171,7 +171,7 @@ def test_a_patch_is_as_large_as_it_says(patch: int) -> None:
     assert rows.max() - rows.min() + 1 == columns.max() - columns.min() + 1 == patch
 
 
-@pytest.mark.parametrize(("size", "field"), [(16, 16), (28, 34), (64, 70), (256, 286), (300, 286)])
+@pytest.mark.parametrize(("size", "field"), [(16, 16), (28, 34), (64, 70), (256, 286), (286, 286)])
 def test_a_full_patch_holds_the_whole_picture(size: int, field: int) -> None:
     assert patch_of(size, "full") == field
     assert PatchDiscriminator(1, 2, field, "instance")(torch.rand(2, 1, size, size)).ndim == 3
@@ -182,6 +182,8 @@ def test_a_patch_that_leaves_nothing_is_refused() -> None:
         patch_of(64, 286)
     with pytest.raises(ConfigError, match=r"recipe\.patch=34"):
         pix2pix(patch=70)
+    with pytest.raises(ConfigError, match=r"no patch holds .* 287 pixels: choose recipe.patch=286"):
+        patch_of(287, "full")
 
 
 # --- The losses. ---

@@ -17,6 +17,9 @@ Confusion = NDArray[np.int64]
 
 MOST_CLASSES = 256
 LEAST_SHARE = 1e-3  # of the pixels: rarer colours are blends at an edge, or a format's noise
+# Of maps that were scaled, or kept as JPEG: levels within which neighbours are one colour, and
+# colours one class; the share of the pixels inside areas that a class has.
+FLAT, NEAR, LEAST_INSIDE = 8, 40, 1e-4
 _CHUNK = 2**20
 
 
@@ -65,18 +68,56 @@ def segmentation(counts: Confusion) -> Segmentation:
 def palette_of(maps: NDArray[np.uint8]) -> Palette:
     """The colours [K, C] that stand for classes in pictures of maps [N, H, W, C], in order.
 
+    Where some are rare, as scaling and JPEG leave them, those that fill areas: a class that is
+    nowhere three pixels wide is then lost.
+
     Raises:
         ValueError: there are too many, as in photographs.
     """
-    colours, counts = np.unique(maps.reshape(-1, maps.shape[-1]), axis=0, return_counts=True)
-    kept: Palette = colours[counts >= LEAST_SHARE * counts.sum()]
-    if not 2 <= len(kept) <= MOST_CLASSES or counts[counts < LEAST_SHARE * counts.sum()].sum() > (
-        counts.sum() / 2
-    ):
+    pixels = maps.reshape(-1, maps.shape[-1])
+    colours, counts = np.unique(pixels, axis=0, return_counts=True)
+    kept: Palette = colours
+    most = len(pixels)
+    if counts.min() < LEAST_SHARE * len(pixels):
+        kept = _merged(np.concatenate([_inside(each) for each in maps]))
+        apart = np.full(len(colours), 256, np.int16)
+        for colour in kept:
+            apart = np.minimum(apart, _apart(colours, colour))
+        most = counts[apart <= 2 * FLAT].sum()
+    if not 2 <= len(kept) <= MOST_CLASSES or most < len(pixels) / 2:
         raise ValueError(
             f"{len(colours)} colours, {len(kept)} of them frequent: maps have one for each class"
         )
     return kept
+
+
+def _inside(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The pixels [M, C] of [H, W, C] whose eight neighbours have the same colour, nearly."""
+    height, width = picture.shape[0] - 2, picture.shape[1] - 2
+    middle = picture[1:-1, 1:-1]
+    flat = np.ones(middle.shape[:2], bool)
+    for top, left in np.ndindex(3, 3):
+        flat &= _apart(picture[top : top + height, left : left + width], middle) <= FLAT
+    return middle[flat]
+
+
+def _merged(pixels: NDArray[np.uint8]) -> Palette:
+    """Of pixels [M, C] the most frequent colour, of those not near it the most frequent, ..."""
+    colours, counts = np.unique(pixels, axis=0, return_counts=True)
+    kept = []
+    while len(colours):
+        first = colours[counts.argmax()]
+        near = _apart(colours, first) <= NEAR
+        if counts[near].sum() >= LEAST_INSIDE * len(pixels):
+            kept.append(first)
+        colours, counts = colours[~near], counts[~near]
+    return np.unique(np.array(kept, np.uint8).reshape(-1, pixels.shape[-1]), axis=0)
+
+
+def _apart(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """The largest difference of a channel, in levels: [..., C] -> [...]."""
+    found: NDArray[np.int16] = np.abs(one.astype(np.int16) - other).max(axis=-1)
+    return found
 
 
 def classes_of(maps: NDArray[np.uint8], palette: Palette) -> Maps:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from training.data.street_scenes import PALETTE
+from training.data.street_scenes import PALETTE, street_scene
 from training.metrics.segmentation import (
     classes_of,
     confusion,
@@ -71,9 +74,29 @@ def test_a_blend_is_of_the_nearest_class_and_no_class_of_its_own() -> None:
     assert found[0, 25, :3].tolist() == [0, 1, 1]
 
 
+@pytest.mark.parametrize("kind", ["scaled", "jpeg"])
+def test_scaled_and_jpeg_maps_have_the_classes_that_were_drawn(kind: str) -> None:
+    scenes = [PALETTE[street_scene(128, seed).labels] for seed in range(12)]
+    assert len({tuple(pixel) for scene in scenes for pixel in scene.reshape(-1, 3)}) == len(PALETTE)
+    found = []
+    for scene in scenes:
+        stream, picture = io.BytesIO(), Image.fromarray(scene)
+        if kind == "scaled":
+            picture = picture.resize((80, 80), Image.Resampling.BOX)
+        picture.save(stream, "PNG" if kind == "scaled" else "JPEG", quality=92)
+        found.append(np.asarray(Image.open(stream).convert("RGB")))
+    palette = palette_of(np.stack(found))
+    nearest = classes_of(palette[None], PALETTE)[0]
+    assert sorted(nearest.tolist()) == list(range(len(PALETTE)))
+    assert np.abs(palette.astype(int) - PALETTE[nearest]).max() <= 8
+
+
 def test_photographs_are_no_maps() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3), np.uint8)
     with pytest.raises(ValueError, match="one for each class"):
         palette_of(noise)
+    scenes = np.stack([street_scene(64, seed).photograph for seed in range(4)])
+    with pytest.raises(ValueError, match="one for each class"):
+        palette_of(scenes)
     with pytest.raises(ValueError, match="one for each class"):
         palette_of(np.zeros((1, 8, 8, 3), np.uint8))
