@@ -29,7 +29,7 @@ from export.sampling import Generator, pictures
 from export.scoring import SAMPLES, Sample, score_generator, within_texts
 from export.translating import translation
 from training import data
-from training.data.dataset import Dataset, Images, Labels
+from training.data.dataset import Dataset, Images, Labels, Split
 from training.data.operators import OPERATORS
 from training.data.progress import Progress, silent
 from training.metrics.features import Extractor, inception, lite0, of_judge
@@ -104,9 +104,10 @@ def evaluate(
     source, shape = _source(bundle, wanted), _shape(manifest)
     runs = {task: onnx_run(bundle.file(manifest.graph(task).onnx)) for task in manifest.tasks}
     if "translate" in doable:
-        pairs = _pairs(bundle, wanted, cache)
+        learnt, pairs = (_pairs(bundle, wanted, split, cache) for split in ("train", "test"))
         (eyes, *_) = extractors(wanted.features, None)
-        yield from translation(manifest, runs["translate"], pairs, eyes, progress)
+        known = np.asarray(learnt.images)
+        yield from translation(manifest, runs["translate"], pairs, known, eyes, progress)
     if doable == {"translate"}:
         return
     told = "generate" in doable and manifest.graph("generate").text is not None
@@ -228,8 +229,8 @@ def _generated(
         yield within_texts(partial(sampler, generator), texts, eyes[0])
 
 
-def _pairs(bundle: Bundle, wanted: Wanted, cache: Path | None) -> Dataset:
-    """Held-out pairs, in the size and the channels that the bundle learnt from."""
+def _pairs(bundle: Bundle, wanted: Wanted, split: Split, cache: Path | None) -> Dataset:
+    """Pairs in the size and the channels that the bundle learnt from."""
     manifest, source = bundle.manifest, _source(bundle, wanted)
     graph = manifest.graph("translate")
     made = next(entry.channels for entry in graph.outputs if isinstance(entry, ImageOutput))
@@ -237,7 +238,7 @@ def _pairs(bundle: Bundle, wanted: Wanted, cache: Path | None) -> Dataset:
     (side, _), *_ = sizes(manifest.size)
     pairs = data.load(
         source,
-        split="test",
+        split=split,
         size=side,
         channels=made,
         pairing=_pairing(bundle, wanted),

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from export.binning import in_bins
 from export.manifest import Quality
 from export.reality import SMALL, Labelled, Reality, Verdicts, in_shares, matched, spread
 from training.data.dataset import Images, Labels
 from training.data.progress import Progress, silent
-from training.metrics.bins import BINS, bin_score, make_bins
 from training.metrics.conditional import gan_train, label_agreement
 from training.metrics.coverage import neighbourhood
 from training.metrics.diversity import pairwise_distance
-from training.metrics.features import Extractor, resized_images
+from training.metrics.features import Extractor
 from training.metrics.frechet import frechet_distance, gaussian
 from training.metrics.kernel import SUBSETS, kernel_distance, subset_size
 
@@ -31,7 +31,6 @@ NEIGHBOURS = 5
 CHUNK = 500
 VARIED, EACH = 50, 8  # texts or sources, and pictures of each
 MIXED = "classes of samples in the shares of the test images"
-BIN_SIDE = 32  # pixels: larger pictures are binned at this size
 
 Sample = Callable[[Labels, list[int]], Images]
 """A label and a seed per image to uint8 [N, H, W, C]; without classes it ignores the labels."""
@@ -238,28 +237,8 @@ def within_texts(
 def binned(compared: Compared, reality: Reality, progress: Progress = silent) -> Iterator[Quality]:
     """NDB and JSD in bins of the training images; none where these are too few."""
     known = spread(reality.learnt, min(SAMPLES, len(reality.learnt)))
-    bins = min(BINS, len(known) // 20)
-    if bins < 2:
-        return
-    progress("bins", 0, 3)
-    made_of = make_bins(_pixels(known), bins)
-    found = []
-    for k, part in enumerate((compared.made, compared.others), start=1):
-        progress("bins", k, 3)
-        found.append(bin_score(made_of, _pixels(part)))
-    progress("bins", 3, 3)
-    ours, real = found
-    protocol = (
-        f"{bins} bins by K-means of the pixels of {len(known)} training images; "
-        f"{len(compared)} samples; reference: {len(compared)} {reality.kind}{compared.mixture}"
-    )
-    counts = {"samples": len(compared), "protocol": protocol}
-    yield Quality(metric="NDB", value=ours.different, reference=real.different, **counts)
-    yield Quality(metric="JSD", value=ours.jsd, reference=real.jsd, **counts)
-
-
-def _pixels(data: Labelled) -> NDArray[np.float32]:
-    return resized_images(data.images, BIN_SIDE).reshape(len(data), -1)
+    pictures = known.images, compared.made.images, compared.others.images
+    yield from in_bins(*pictures, f"{reality.kind}{compared.mixture}", progress)
 
 
 def _learning(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from export.binning import in_bins
 from export.coding import answers
 from export.manifest import ImageOutput, Manifest, Quality
 from export.rows import Run
@@ -21,9 +22,14 @@ Features = NDArray[np.float32]
 
 
 def translation(
-    manifest: Manifest, run: Run, pairs: Dataset, eyes: Extractor, progress: Progress = silent
+    manifest: Manifest,
+    run: Run,
+    pairs: Dataset,
+    known: Images,
+    eyes: Extractor,
+    progress: Progress = silent,
 ) -> Iterator[Quality]:
-    """Distance from the truth, kernel distance, and variety within a source.
+    """Distance from the truth, kernel distance, NDB and JSD, and variety within a source.
 
     Where the translator takes a class, the last one: what the pictures of the pairs are.
 
@@ -31,6 +37,7 @@ def translation(
         manifest: of a bundle that translates.
         run: its graph.
         pairs: held out; with sources.
+        known: what the sources of training should become, [M, H, W, C']; bins are made of them.
         eyes: the features of distances.
         progress: told of steps that take long.
     """
@@ -39,6 +46,7 @@ def translation(
     progress("translations", 1, 2)
     real = eyes(truth, progress)
     yield from _nearness(once, eyes(once, progress), pairs, real, eyes)
+    yield from in_bins(known, once, truth, f"test truths of {pairs.name}", progress)
     count = len(truth)
     chosen = np.repeat(np.linspace(0, count - 1, min(VARIED, count)).astype(np.int64), EACH)
     varied = translated(manifest, run, sources[chosen])

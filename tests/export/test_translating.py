@@ -23,10 +23,11 @@ from export.manifest import (
     Licence,
     Manifest,
     Provenance,
+    Quality,
 )
 from export.rows import Rows
 from export.translating import translation
-from training.data.dataset import Dataset
+from training.data.dataset import Dataset, Images
 from training.metrics.features import Extractor
 
 EYES = Extractor("lite0", "means", lambda images: images.reshape(len(images), -1).astype("float32"))
@@ -68,7 +69,9 @@ def figures(variety: float, *others: Input) -> dict[str, float]:
         levels = np.rint((moved.clip(-1, 1) + 1) * 127.5).astype(np.uint8)
         return {"translation": levels.transpose(0, 2, 3, 1)}
 
-    return {one.metric: one.value for one in translation(manifest(*others), run, pairs(), EYES)}
+    known = np.asarray(pairs().images)
+    found = translation(manifest(*others), run, pairs(), known, EYES)
+    return {one.metric: one.value for one in found}
 
 
 @pytest.mark.parametrize("others", [(), (SIDES,)])
@@ -90,15 +93,33 @@ def test_truths_that_are_sorted_are_near_to_one_another() -> None:
     dark_then_light = np.repeat(np.array([20, 220], np.uint8), 12)[:, None, None, None]
     truths = dark_then_light + pairs().images // 8
     run = lambda _: {"translation": pairs().images}  # noqa: E731
-    figures = translation(manifest(), run, replace(pairs(), images=truths), EYES)
+    figures = translation(manifest(), run, replace(pairs(), images=truths), truths, EYES)
     _, distance = islice(figures, 2)
     assert distance.reference is not None
     assert distance.reference < 0.05 * distance.value  # unbiased, so it may be negative
 
 
+def test_one_picture_for_every_source_fills_few_bins() -> None:
+    levels = np.repeat(np.array([20, 120, 220], np.uint8), 20)[:, None, None, None]
+    known = levels + pairs(60).images // 16
+    held_out = replace(pairs(60), images=known[::-1].copy())
+
+    def found(made: Images) -> dict[str, Quality]:
+        run = lambda rows: {"translation": made[: len(rows["image"])]}  # noqa: E731
+        told = translation(manifest(), run, held_out, known, EYES)
+        return {one.metric: one for one in told if one.metric in ("NDB", "JSD")}
+
+    alike, one = found(known), found(np.repeat(known[:1], 60, axis=0))
+    assert alike["NDB"].value == alike["NDB"].reference == 0
+    assert alike["JSD"].value == pytest.approx(0, abs=1e-9)
+    assert one["NDB"].value == 3
+    assert one["JSD"].value > 0.2
+
+
 def test_the_source_as_it_is_stands_beside_the_error() -> None:
-    l1 = next(translation(manifest(), lambda _: {"translation": pairs().images}, pairs(), EYES))
-    images = pairs().images.astype(float)
+    images = np.asarray(pairs().images)
+    l1 = next(translation(manifest(), lambda _: {"translation": images}, pairs(), images, EYES))
+    images = images.astype(float)
     assert l1.reference == pytest.approx(np.abs(255 - 2 * images).mean() / 255)
 
 
