@@ -106,8 +106,8 @@ def evaluate(
     if "translate" in doable:
         learnt, pairs = (_pairs(bundle, wanted, split, cache) for split in ("train", "test"))
         (eyes, *_) = extractors(wanted.features, None)
-        known = np.asarray(learnt.images)
-        yield from translation(manifest, runs["translate"], pairs, known, eyes, progress)
+        run = runs["translate"]
+        yield from translation(manifest, run, pairs, learnt.images, eyes, progress)
     if doable == {"translate"}:
         return
     told = "generate" in doable and manifest.graph("generate").text is not None
@@ -226,7 +226,7 @@ def _generated(
         progress=progress,
     )
     if texts:
-        yield within_texts(partial(sampler, generator), texts, eyes[0])
+        yield from within_texts(partial(sampler, generator), texts, eyes[0])
 
 
 def _pairs(bundle: Bundle, wanted: Wanted, split: Split, cache: Path | None) -> Dataset:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from export.binning import in_bins
 from export.manifest import Quality
+from export.perceptual import few, looks
 from export.reality import SMALL, Labelled, Reality, Verdicts, in_shares, matched, spread
 from training.data.dataset import Images, Labels
 from training.data.progress import Progress, silent
@@ -204,27 +205,31 @@ def _diversities(
         samples=len(made),
         protocol=protocol.format("samples"),
     )
-    labels = compared.made.labels, compared.others.labels
-    if labels[0] is not None and labels[1] is not None:
+    ours, real = compared.made.labels, compared.others.labels
+    if ours is not None and real is not None:
         yield Quality(
             metric="diversity within classes",
-            value=pairwise_distance(made, labels[0]),
-            reference=pairwise_distance(others, labels[1]),
+            value=pairwise_distance(made, ours),
+            reference=pairwise_distance(others, real),
             samples=len(made),
             protocol=protocol.format("samples of one class"),
         )
+        one, other = few(ours, VARIED), few(real, VARIED)
+        images, known = compared.made.images[one], compared.others.images[other]
+        told = f"{len(known)} real images of the same"
+        yield from looks("classes", (images, ours[one]), (known, real[other]), told)
 
 
 def within_texts(
     sampler: Callable[[Sequence[str]], Sample], texts: Sequence[str], eyes: Extractor
-) -> Quality:
+) -> Iterator[Quality]:
     """How much pictures of one text differ; ``sampler`` takes a text for each picture."""
     said = list(dict.fromkeys(texts))[:VARIED]
     of_each = [text for text in said for _ in range(EACH)]
     none = np.zeros(len(of_each), np.int64)
-    made = eyes(sampler(of_each)(none, list(range(len(of_each)))))
-    groups = np.repeat(np.arange(len(said)), EACH)
-    return Quality(
+    images = sampler(of_each)(none, list(range(len(of_each))))
+    made, groups = eyes(images), np.repeat(np.arange(len(said)), EACH)
+    yield Quality(
         metric="diversity within texts",
         value=pairwise_distance(made, groups),
         reference=pairwise_distance(made),
@@ -232,6 +237,7 @@ def within_texts(
         protocol=f"{eyes.about}; mean distance of two of {EACH} pictures of each of {len(said)} "
         "captions; reference: of any two of them",
     )
+    yield from looks("texts", (images, groups), images[::EACH], "pictures of different ones")
 
 
 def binned(compared: Compared, reality: Reality, progress: Progress = silent) -> Iterator[Quality]:

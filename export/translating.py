@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from export.binning import in_bins
 from export.coding import answers
 from export.manifest import ImageOutput, Manifest, Quality
+from export.perceptual import looks
 from export.rows import Run
 from export.scoring import EACH, VARIED
 from training.data.dataset import Dataset, Images
@@ -46,13 +47,15 @@ def translation(
     progress("translations", 1, 2)
     real = eyes(truth, progress)
     yield from _nearness(once, eyes(once, progress), pairs, real, eyes)
-    yield from in_bins(known, once, truth, f"test truths of {pairs.name}", progress)
+    yield from in_bins(np.asarray(known), once, truth, f"test truths of {pairs.name}", progress)
     count = len(truth)
     chosen = np.repeat(np.linspace(0, count - 1, min(VARIED, count)).astype(np.int64), EACH)
     varied = translated(manifest, run, sources[chosen])
     progress("translations", 2, 2)
-    reference = pairwise_distance(real[np.unique(chosen)])
+    different = np.unique(chosen)
+    reference = pairwise_distance(real[different])
     yield from _variety(varied, eyes(varied, progress), chosen, reference, pairs.name, eyes)
+    yield from looks("sources", (varied, chosen), truth[different], "truths of different ones")
 
 
 def _nearness(

@@ -10,22 +10,25 @@ from training.metrics.coverage import squared_distances
 Features = NDArray[np.floating]
 
 
-def pairwise_distance(features: Features, groups: NDArray[np.integer] | None = None) -> float:
+def pairwise_distance(
+    features: Features, groups: NDArray[np.integer] | None = None, *, squared: bool = False
+) -> float:
     """The mean Euclidean distance of two different pictures.
 
     Args:
         features: [N, D].
         groups: [N]: pairs are of one group alone (one class, one input), each pair counting the
             same; none: all pairs.
+        squared: the mean of its square.
     """
     groups = np.zeros(len(features), np.int64) if groups is None else groups
     total, pairs = 0.0, 0
     for group in np.unique(groups):
         members = features[groups == group].astype(np.float64)
-        for rows, squared in squared_distances(members, members):
+        for rows, found in squared_distances(members, members):
             span = np.arange(rows.start, rows.stop)
-            squared[span - rows.start, span] = 0  # no rounding where a picture meets itself
-            total += np.sqrt(squared, out=squared).sum()
+            found[span - rows.start, span] = 0  # no rounding where a picture meets itself
+            total += (found if squared else np.sqrt(found, out=found)).sum()
         pairs += len(members) * (len(members) - 1)
     if pairs == 0:
         raise ValueError("diversity needs two pictures of one group")

@@ -119,6 +119,17 @@ def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
     Raises:
         FeaturesMissing: it cannot be read, or is another file.
     """
+    content = io.BytesIO(read_checked(path, sha256))
+    weights: dict[str, Tensor] = torch.load(content, "cpu", weights_only=True)
+    return weights
+
+
+def read_checked(path: Path, sha256: str) -> bytes:
+    """A file that is exactly the one known.
+
+    Raises:
+        FeaturesMissing: it cannot be read, or is another file.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -129,8 +140,7 @@ def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
             f"{path} has the SHA-256 {found[:16]}..., and must have {sha256[:16]}...: figures in "
             "other weights could not be compared with anything"
         )
-    weights: dict[str, Tensor] = torch.load(io.BytesIO(content), "cpu", weights_only=True)
-    return weights
+    return content
 
 
 def resized(x: Tensor, side: int) -> Tensor:
