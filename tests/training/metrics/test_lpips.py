@@ -16,6 +16,7 @@ from torch.nn import functional
 from training.errors import FeaturesMissing
 from training.metrics import lpips
 from training.metrics.diversity import pairwise_distance
+from training.metrics.pickled import arrays
 
 Images = np.ndarray
 
@@ -76,9 +77,9 @@ def test_arrays_are_read_and_nothing_else() -> None:
     old = pickle.dumps({"a": {"b": np.arange(3.0)}}, protocol=3).replace(
         b"numpy._core.multiarray", b"numpy.core.multiarray"
     )
-    assert lpips.arrays(old)["a"]["b"].tolist() == [0, 1, 2]
+    assert arrays(old)["a"]["b"].tolist() == [0, 1, 2]
     with pytest.raises(FeaturesMissing, match=r"system.*no array"):
-        lpips.arrays(pickle.dumps({"a": os.system}))
+        arrays(pickle.dumps({"a": os.system}))
 
 
 def test_another_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
