@@ -82,8 +82,8 @@ ANSWERS = (
     Panel(
         "Requests",
         "Replies per second by status. Health checks and scrapes are left out. 429 and 503 are "
-        "refusals: see below. 499 is a client that went away.",
-        {"{{status}} {{route}}": rate("ganymede_requests_total", "status, route", WORK)},
+        "refusals: see below. 499 is a client that went away. What did not happen is not shown.",
+        {"{{status}} {{route}}": rate("ganymede_requests_total", "status, route", WORK) + " > 0"},
         unit="reqps",
         stacked=True,
     ),
