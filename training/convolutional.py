@@ -6,6 +6,7 @@ Radford et al. 2016 (arXiv:1511.06434), section 3. Each level doubles or halves 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -96,6 +97,32 @@ class Generator(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Pictures in [-1, 1]."""
         return self.layers(z).float().tanh()  # type: ignore[no-any-return]
+
+
+class ModulatedBlock(nn.Module):
+    """Upsample, convolve, normalise by a condition, ReLU: [N, C, H, W] -> [N, C', 2H, 2W].
+
+    Args:
+        config: of the pair.
+        inputs: C.
+        outputs: C'.
+        norm: makes the normalisation of so many channels, which takes the condition too.
+    """
+
+    def __init__(
+        self,
+        config: ConvolutionalConfig,
+        inputs: int,
+        outputs: int,
+        norm: Callable[[int], nn.Module],
+    ) -> None:
+        super().__init__()
+        self.upsample = upsample(config, inputs, outputs)
+        self.norm = norm(outputs)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Features of the next level."""
+        return self.norm(self.upsample(x), condition).relu()  # type: ignore[no-any-return]
 
 
 class Features(nn.Module):

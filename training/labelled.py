@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from training.convolutional import ConvolutionalConfig, Features, Generator, plan, upsample
+from training.convolutional import (
+    ConvolutionalConfig,
+    Features,
+    Generator,
+    ModulatedBlock,
+    plan,
+)
 from training.layers import ConditionalBatchNorm2d, one_hot_maps, spectral
 from training.recipe import Shape
-
-
-class Block(nn.Module):
-    """Upsample, convolve, normalise by class, ReLU: [N, C, H, W] -> [N, C', 2H, 2W]."""
-
-    def __init__(
-        self, config: ConvolutionalConfig, inputs: int, outputs: int, classes: int
-    ) -> None:
-        super().__init__()
-        self.upsample = upsample(config, inputs, outputs)
-        self.norm = ConditionalBatchNorm2d(outputs, classes)
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Features of the next level."""
-        return self.norm(self.upsample(x), y).relu()  # type: ignore[no-any-return]
 
 
 class ModulatedGenerator(nn.Module):
@@ -38,9 +30,10 @@ class ModulatedGenerator(nn.Module):
             nn.Linear(latent, channels[0] * side * side, bias=False),
             nn.Unflatten(1, (channels[0], side, side)),
         )
-        self.first_norm = ConditionalBatchNorm2d(channels[0], self.classes)
+        norm = partial(ConditionalBatchNorm2d, classes=self.classes)
+        self.first_norm = norm(channels[0])
         self.blocks = nn.ModuleList(
-            Block(config, inputs, outputs, self.classes) for inputs, outputs in pairwise(channels)
+            ModulatedBlock(config, *levels, norm) for levels in pairwise(channels)
         )
         self.last = last
 

@@ -6,6 +6,7 @@ projected on the features of the discriminator.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training import processes
-from training.convolutional import ConvolutionalConfig, Features, plan, upsample
+from training.convolutional import ConvolutionalConfig, Features, ModulatedBlock, plan
 from training.layers import AffineBatchNorm2d, spectral
 from training.recipe import Shape
 
@@ -39,21 +40,6 @@ class Encoder(nn.Module):
         return self.norm(total / said.sum(1).clamp(min=1))  # type: ignore[no-any-return]
 
 
-class Block(nn.Module):
-    """Upsample, convolve, normalise as the text says, ReLU: [N, C, H, W] -> [N, C', 2H, 2W]."""
-
-    def __init__(
-        self, config: ConvolutionalConfig, embedding: int, inputs: int, outputs: int
-    ) -> None:
-        super().__init__()
-        self.upsample = upsample(config, inputs, outputs)
-        self.norm = AffineBatchNorm2d(outputs, embedding)
-
-    def forward(self, x: Tensor, text: Tensor) -> Tensor:
-        """Features of the next level."""
-        return self.norm(self.upsample(x), text).relu()  # type: ignore[no-any-return]
-
-
 class Generator(nn.Module):
     """[N, Z], [N, L] -> [N, C, H, W] in [-1, 1], the text in every normalisation."""
 
@@ -68,9 +54,10 @@ class Generator(nn.Module):
             nn.Linear(latent + embedding, channels[0] * side * side, bias=False),
             nn.Unflatten(1, (channels[0], side, side)),
         )
-        self.first_norm = AffineBatchNorm2d(channels[0], embedding)
+        norm = partial(AffineBatchNorm2d, condition=embedding)
+        self.first_norm = norm(channels[0])
         self.blocks = nn.ModuleList(
-            Block(config, embedding, *levels) for levels in pairwise(channels)
+            ModulatedBlock(config, *levels, norm) for levels in pairwise(channels)
         )
         self.last = last
 
