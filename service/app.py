@@ -33,13 +33,13 @@ from service.metrics import Metrics
 from service.middleware import (
     Application,
     Arrivals,
-    Observe,
     Receive,
     Scope,
     Send,
     UnderRootPath,
     header,
 )
+from service.observe import Observe
 from service.openai import refusals as openai_refusals
 from service.page import asset, page
 from service.parsing import parse_version

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -30,23 +30,33 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if isinstance(record, Lines):
+            return "\n".join(_json({**told, **members}) for members in record.lines)
         told |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:
             told["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(told, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        return _json(told)
 
 
-class Line(logging.LogRecord):
-    """A record without the search for its origin, for what is logged thousands of times a second.
+class Lines(logging.LogRecord):
+    """Several lines that leave at once, for what is logged thousands of times a second.
+
+    Their origin is not searched for.
 
     Args:
         name: of the logger that handles it.
-        message: of level INFO.
-        members: as ``extra`` gives them.
+        message: of each line, which is of level INFO.
+        lines: the members of each, as ``extra`` gives them.
     """
 
-    def __init__(self, name: str, message: str, members: Mapping[str, Any]) -> None:
-        vars(self).update(_BLANK, name=name, msg=message, created=time.time(), **members)
+    lines: Sequence[Mapping[str, Any]]
+
+    def __init__(self, name: str, message: str, lines: Sequence[Mapping[str, Any]]) -> None:
+        vars(self).update(_BLANK, name=name, msg=message, created=time.time(), lines=lines)
+
+
+def _json(members: Mapping[str, Any]) -> str:
+    return orjson.dumps(members, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 def configure(level: str, stream: TextIO = sys.stderr) -> None:

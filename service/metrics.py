@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -22,13 +22,13 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     ProcessCollector,
     disable_created_metrics,
 )
 from prometheus_client.exposition import choose_encoder
 
 from service import __version__
+from service.ended import Ended, Histogram, Series
 from service.histograms import RATIOS, ROWS, SECONDS
 from service.paths import ENDINGS, TURNED_AWAY
 from service.processes import Processes
@@ -48,19 +48,6 @@ Aggregate = Literal["livesum", "livemax", "livemin"]
 PREFIX = "ganymede_"
 
 
-class _Requests:
-    """The series of requests that ended alike: to look each up by its labels takes longer."""
-
-    def __init__(self, metrics: Metrics, route: str, model: str, status: int) -> None:
-        self.count = metrics.requests.labels(route, model, str(status))
-        self.phases = {
-            phase: metrics.phase_seconds.labels(phase, model) for phase in get_args(Phase) if model
-        }
-        if status == 200:
-            self.seconds = metrics.request_seconds.labels(route, model)
-            self.images = metrics.images.labels(model) if model else None
-
-
 class Metrics:
     """One application's series in a registry of its own, so that a process may hold several.
 
@@ -71,7 +58,7 @@ class Metrics:
 
     def __init__(self, shared: Path | None = None) -> None:
         self.registry = self._exposed = CollectorRegistry()
-        self._requests: dict[tuple[str, str, int], _Requests] = {}
+        self._series: dict[tuple[str, str, int], Series] = {}
         self._gauge_class = Gauge
         if shared is None:
             ProcessCollector(registry=self.registry)
@@ -194,29 +181,27 @@ class Metrics:
             "build_info", "1, with what is running.", "livemax", "version", "python"
         ).labels(__version__, platform.python_version()).set(1)
 
-    def observe_request(
-        self,
-        route: str,
-        model: str,
-        status: int,
-        seconds: float,
-        phases_s: Mapping[Phase, float],
-        images: int,
-        exemplar: dict[str, str] | None = None,
-    ) -> None:
-        """Count one request that has ended; ``status`` tells how, ``exemplar`` names its trace."""
-        told = self._ended(route, model, status)
-        told.count.inc()
-        for phase, phase_s in phases_s.items():
-            told.phases[phase].observe(phase_s)
-        if status == 200:  # what is refused or cached at once must not flatter the quantiles
-            told.seconds.observe(seconds, exemplar)
-            if told.images is not None:
-                told.images.inc(images)
+    def observe_requests(self, ended: Iterable[Ended]) -> None:
+        """Count requests that have ended."""
+        kinds: dict[tuple[str, str, int], list[Ended]] = {}
+        for each in ended:
+            kinds.setdefault(each.kind, []).append(each)
+        for kind, alike in kinds.items():
+            self._series_of(*kind).observe(alike)
 
-    def _ended(self, route: str, model: str, status: int) -> _Requests:
-        kind = (route, model, status)
-        return self._requests.get(kind) or self._requests.setdefault(kind, _Requests(self, *kind))
+    def _series_of(self, route: str, model: str, status: int) -> Series:
+        kind = route, model, status
+        series = self._series.get(kind)
+        if series is None:
+            answered = status == 200
+            phases = get_args(Phase) if model else ()
+            series = self._series[kind] = Series(
+                self.requests.labels(route, model, str(status)),
+                {phase: self.phase_seconds.labels(phase, model) for phase in phases},
+                self.request_seconds.labels(route, model) if answered else None,
+                self.images.labels(model) if answered and model else None,
+            )
+        return series
 
     def observe_batch(self, model: str) -> Callable[[int, int, float], None]:
         """What counts the inferences of one model: its rows, padding rows and seconds."""
@@ -257,9 +242,9 @@ class Metrics:
             series.labels(model)
         for route in routes:
             for status in ENDINGS:
-                self._ended(route, model, status)
+                self._series_of(route, model, status)
             for status in TURNED_AWAY:
-                self._ended(route, "", status)
+                self._series_of(route, "", status)
         self.queue_rows.labels(model).set_function(waiting_rows)
         self.queue_fullness_ratio.labels(model).set_function(fullness)
         self.queue_age_seconds.labels(model).set_function(oldest_wait_s)

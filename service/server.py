@@ -51,6 +51,7 @@ class Server(uvicorn.Server):
                 self._app,
                 http=Protocol,
                 access_log=False,
+                proxy_headers=bool(config.trusted_proxies),
                 forwarded_allow_ips=list(config.trusted_proxies),
                 lifespan="on",
                 log_config=None,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +14,8 @@ from fastapi import FastAPI
 
 from service.app import create_app
 from service.config import ServiceConfig
+from service.logs import JsonLines
+from tests.service.held import settle
 from tests.tiny import tiny_bundle
 
 Serve = Callable[[FastAPI], AbstractAsyncContextManager[httpx.AsyncClient]]
@@ -22,16 +26,34 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+class Transport(httpx.ASGITransport):
+    """Lets each request be counted and logged before its reply is looked at."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """As httpx says."""
+        try:
+            return await super().handle_async_request(request)
+        finally:
+            await settle()
+
+
 @asynccontextmanager
 async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the started application."""
-    transport = httpx.ASGITransport(app)
+    transport = Transport(app)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
     ):
         await app.state.starting
         yield client
+
+
+def access_lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    """What the log says of each request so far."""
+    records = [record for record in caplog.records if record.name == "service.access"]
+    lines = [line for record in records for line in JsonLines().format(record).splitlines()]
+    return [json.loads(line) for line in lines]
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from service.errors import InferenceFailed
 from service.metrics import Metrics
 from service.model import Answer, Model
 from service.repository import Repository
-from tests.service.conftest import Serve
+from tests.service.conftest import Serve, access_lines
 from tests.service.held import Hold, settle
 from tests.tiny import tiny_bundle
 
@@ -111,8 +111,7 @@ async def test_a_hit_runs_nothing_and_says_so(
     timing = again.json()["timing"]
     assert timing == {"queue_s": 0, "run_s": 0, "encode_s": 0, "cached": True}
     assert again.headers["x-request-id"] == "mine"
-    logged = [vars(record) for record in caplog.records if record.name == "service.access"]
-    assert [line.get("cache") for line in logged] == [None, "hit"]
+    assert [line.get("cache") for line in access_lines(caplog)] == [None, "hit"]
     assert again.headers["etag"] == first.headers["etag"]
     assert re.fullmatch(r'decode;dur=\d+\.\d+, cache;desc="hit"', again.headers["server-timing"])
     assert series(metrics, "ganymede_images_total", model="tiny") == 4  # both were sent

@@ -11,6 +11,7 @@ from itertools import pairwise
 import pytest
 from prometheus_client.core import Metric
 
+from service.ended import Ended
 from service.histograms import SECONDS
 from service.metrics import Metrics
 
@@ -21,7 +22,7 @@ def used() -> Metrics:
 
 
 def use(metrics: Metrics) -> Metrics:
-    metrics.observe_request("/generate", "tiny", 200, 0.01, {"queue": 0.001}, 1)
+    metrics.observe_requests([Ended("/generate", "tiny", 200, 0.01, {"queue": 0.001}, images=1)])
     metrics.images.labels("tiny").inc(3)
     metrics.refuse("queue_full")
     metrics.look_up("hit")
@@ -85,7 +86,7 @@ def test_the_first_error_of_a_model_can_be_seen() -> None:
             assert value(metrics, errors, **labels) == 0
     assert value(metrics, "ganymede_phase_seconds_count", phase="run", model="tiny") == 0
     assert value(metrics, "ganymede_request_seconds_count", route="/generate", model="tiny") == 0
-    metrics.observe_request("/generate", "tiny", 500, 0.1, {}, 0)
+    metrics.observe_requests([Ended("/generate", "tiny", 500, 0.1, {}, images=0)])
     assert value(metrics, errors, route="/generate", model="tiny", status="500") == 1
 
 

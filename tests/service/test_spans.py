@@ -26,7 +26,7 @@ from service.middleware import ClientGone
 from service.model import Model
 from service.spans import Traces, open_traces
 from service.tracing import open_traces as traces_if_wanted
-from tests.service.conftest import Serve
+from tests.service.conftest import Serve, access_lines
 from tests.service.processes import refused
 
 pytestmark = pytest.mark.anyio
@@ -142,8 +142,8 @@ async def test_a_trace_that_the_caller_does_not_keep_is_logged_and_not_sent(
         exposed = (await client.get("/metrics", headers=OPENMETRICS)).text
     assert kept.spans() == ()
     assert "# {trace_id=" not in exposed
-    line = next(each for each in caplog.records if each.__dict__.get("path") == "/generate")
-    assert line.__dict__["trace_id"] == TRACE_ID
+    line = next(each for each in access_lines(caplog) if each["path"] == "/generate")
+    assert line["trace_id"] == TRACE_ID
 
 
 @pytest.mark.parametrize("parent", ["", "nonsense", f"00-{'0' * 32}-{PARENT_ID}-01"])
@@ -159,8 +159,8 @@ async def test_the_log_line_names_the_trace(
     caplog.set_level(logging.INFO, "service.access")
     async with serve(kept.app) as client:
         await client.post("/generate", json={})
-    line = next(each for each in caplog.records if each.__dict__.get("path") == "/generate")
-    assert line.__dict__["trace_id"] == trace_id(kept.request())
+    line = next(each for each in access_lines(caplog) if each["path"] == "/generate")
+    assert line["trace_id"] == trace_id(kept.request())
 
 
 async def test_a_bucket_of_the_metrics_names_the_trace_where_the_format_can(
@@ -222,8 +222,8 @@ async def test_off_means_that_nothing_is_there(
 ) -> None:
     caplog.set_level(logging.INFO, "service.access")
     await client.post("/generate", json={}, headers=SAMPLED)
-    [line] = caplog.records
-    assert "trace_id" not in line.__dict__
+    [line] = access_lines(caplog)
+    assert "trace_id" not in line
 
 
 # --- Opening them. ---

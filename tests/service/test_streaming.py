@@ -60,6 +60,7 @@ class Client:
             "headers": headers, "client": ("127.0.0.1", 1),
         }  # fmt: skip
         await self._app(scope, self.receive, self.send)
+        await settle()  # it is counted and logged
 
     @property
     def reply(self) -> httpx.Response:
@@ -128,7 +129,7 @@ async def test_a_failure_after_the_first_image_breaks_the_connection(
 
         monkeypatch.setattr(session, "run", fail_later)
         streamed = Client(app, metrics, seed=None)
-        with caplog.at_level("WARNING", "service.middleware"):
+        with caplog.at_level("WARNING", "service.observe"):
             await streamed.ask()
         assert streamed.messages[0]["status"] == 200
         assert streamed.messages[-1]["more_body"]  # it never ended
