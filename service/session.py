@@ -169,6 +169,8 @@ class OrtSession:
         self._learn(batch.row_elements * len(batch), ended - started)
         if self.observe is not None:
             self.observe(rows, len(batch) - rows, ended - started)
+        for output in outputs:  # requests share them
+            output.flags.writeable = False
         return Rows(dict(zip(self._names, outputs, strict=True)))
 
     def _learn(self, work: int, seconds: float) -> None:

@@ -145,6 +145,103 @@ def test_views_keep_every_pixel(channels: int) -> None:
         assert_exact(view, png.DEFLATE)
 
 
+# --- Together. ---
+
+
+def a_batch(*shape: int, seed: int = 0) -> Pixels:
+    """Pictures that nobody may write to."""
+    batch = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    batch.flags.writeable = False
+    return batch
+
+
+@pytest.fixture
+def filtered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pictures were filtered, each time that some were."""
+    counts: list[int] = []
+    filter_here = png._filtered
+
+    def counted(pictures: Pixels) -> Pixels:
+        counts.append(len(pictures))
+        return filter_here(pictures)
+
+    monkeypatch.setattr(png, "_filtered", counted)
+    return counts
+
+
+@each_deflate
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_pictures_of_a_batch_are_as_they_are_apart(channels: int, deflate: Deflate) -> None:
+    batch = a_batch(7, 9, 8, channels)
+    for start, end in ((3, 5), (0, 1), (5, 7), (6, 7), (0, 7), (2, 6)):
+        some = batch[start:end]
+        assert png.encode_all(some, deflate) == png.encode_all(some.copy(), deflate)
+
+
+def test_a_batch_is_filtered_once_for_all_its_pictures(filtered: list[int]) -> None:
+    batch = a_batch(6, 9, 8, 3)
+    for start in (2, 0, 4):
+        png.encode_all(batch[start : start + 2])
+    assert filtered == [6]
+
+
+def test_large_batches_are_filtered_as_they_are_asked_for(
+    filtered: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = a_batch(6, 9, 8, 3)
+    for limit in (batch.nbytes - 1, batch.nbytes):
+        monkeypatch.setattr(png, "SHARED_BYTES", limit)
+        for start in (2, 4):
+            png.encode_all(batch[start : start + 2])
+    assert filtered == [2, 2, 6]
+
+
+def test_batches_in_turn_keep_their_own_pictures() -> None:
+    batches = [a_batch(4, 9, 8, 3, seed=seed) for seed in range(2)]
+    for start in range(4):
+        for batch in batches:
+            some = batch[start : start + 1]
+            assert png.encode_all(some) == png.encode_all(some.copy())
+
+
+def test_a_batch_in_the_memory_of_an_earlier_one_keeps_its_own_pictures() -> None:
+    for seed in range(8):  # each is gone before the next is made
+        some = a_batch(4, 9, 8, 3, seed=seed)[1:3]
+        assert png.encode_all(some) == png.encode_all(some.copy())
+        del some
+
+
+@pytest.mark.parametrize("writeable", [True, False])
+def test_what_may_still_change_is_looked_at_each_time(writeable: bool) -> None:
+    batch = a_batch(4, 9, 8, 3).copy()
+    some = batch[1:3]
+    some.flags.writeable = writeable  # a view that may not be written to does not keep its batch
+    before = png.encode_all(some)
+    batch += 1
+    after = png.encode_all(some)
+    assert [decode(file).tolist() for file in after] == some.tolist()
+    assert before != after
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        lambda batch: batch[::-1],
+        lambda batch: batch[1::2],
+        lambda batch: batch[:, ::-1],
+        lambda batch: batch[:, :, ::-1],
+        lambda batch: batch[:, 2:6],
+        lambda batch: batch[..., :1],
+        lambda batch: batch.swapaxes(1, 2),
+    ],
+    ids=["backwards", "every other", "flipped", "mirrored", "cropped", "one channel", "turned"],
+)
+def test_other_views_of_a_batch_are_as_they_are_apart(cut: Callable[[Pixels], Pixels]) -> None:
+    batch = a_batch(4, 9, 9, 3)
+    png.encode_all(batch[:1])
+    assert png.encode_all(cut(batch)) == png.encode_all(cut(batch).copy())
+
+
 # --- Small enough. ---
 
 

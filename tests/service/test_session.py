@@ -125,12 +125,13 @@ async def test_short_runs_keep_the_event_loop_and_long_ones_leave_it(tiny: Bundl
 async def test_a_run_that_held_everything_up_is_not_let_do_so_twice(
     tiny: Bundle, monkeypatch: pytest.MonkeyPatch, took_s: float, leaves: bool
 ) -> None:
-    session, rows, now_s = opened(tiny), random_rows(2), 0.0
+    session, rows, now_s, threads = opened(tiny), random_rows(2), 0.0, list[int]()
     infer: Any = session._infer
 
     def slow(*arguments: Any) -> Any:  # noqa: ANN401
         nonlocal now_s
         now_s += took_s
+        threads.append(threading.get_ident())
         return infer(*arguments)
 
     await session.run([rows])
@@ -139,6 +140,8 @@ async def test_a_run_that_held_everything_up_is_not_let_do_so_twice(
     monkeypatch.setattr("service.session.time.perf_counter", lambda: now_s)
     assert session.run_at_once(rows) is not None
     assert (session.run_at_once(rows) is None) is leaves
+    await session.run([rows])
+    assert (threads[-1] != threading.get_ident()) is leaves
     await session.close()
 
 
@@ -161,8 +164,10 @@ async def test_nothing_runs_on_the_event_loop_beside_a_run_in_the_thread(tiny: B
     held.set()
     await asyncio.gather(first, second)
     assert threading.get_ident() not in threads
-    session.observe = None
+    session._seconds = dict.fromkeys(session._seconds, 1e-4)
     assert session.run_at_once(rows) is not None
+    await session.run([rows])
+    assert threads[2:] == [threading.get_ident()] * 2
     await session.close()
 
 
@@ -205,6 +210,19 @@ async def test_results_outlive_later_runs_and_the_session(tiny: Bundle) -> None:
     del session
     gc.collect()
     assert np.array_equal(held["image"], before)
+
+
+@pytest.mark.parametrize("io_binding", [False, True])
+async def test_results_are_not_written_to_as_requests_share_them(
+    tiny: Bundle, io_binding: bool
+) -> None:
+    session = opened(tiny, io_binding=io_binding)
+    for part in await session.run(one_by_one(random_rows(2))):
+        batch = part["image"].base
+        assert batch is not None
+        assert not batch.flags.writeable
+        assert not part["image"].flags.writeable
+    await session.close()
 
 
 async def test_runs_are_in_the_threads_of_the_session_one_at_a_time(tiny: Bundle) -> None:
