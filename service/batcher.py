@@ -12,7 +12,8 @@ Invariants, each with a test of that name in ``tests/service/test_batcher.py``:
 - every accepted item ends exactly once: with results, an exception, or cancelled;
 - an idle model starts at once, and batches form while it is busy;
 - what waits gets as much of the event loop as what comes in;
-- what runs without waiting is answered without waiting, and only where nothing else waits;
+- what comes in the same step of the event loop shares a batch;
+- what comes alone while nothing runs is answered without a task of its own;
 - a batch holds whole rows of one key, and at most ``max_batch_rows``, or fewer if rows of that key
   are large;
 - a large item is split, and its parts are joined in order;
@@ -62,8 +63,7 @@ P = TypeVar("P", bound=Sized)  # rows, which can also be sliced
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class Done(Generic[R]):
+class Done(NamedTuple, Generic[R]):
     """``parts`` are the results in the order of the rows; the two times sum to the whole stay."""
 
     parts: list[R]
@@ -163,11 +163,15 @@ class _Queue:
         self._turns = count()
         self._bulk_passed_over = 0
         self._rings: dict[Priority, dict[Hashable, _Ring]] = {"interactive": {}, "bulk": {}}
+        self._items: dict[Priority, int] = {"interactive": 0, "bulk": 0}
 
     def add(self, item: _Item) -> None:
         """Put an item behind the others of its priority."""
         item.turn = next(self._turns)
-        ring = self._rings[item.priority].setdefault(item.key, _Ring())
+        rings = self._rings[item.priority]
+        ring = rings.get(item.key)
+        if ring is None:
+            ring = rings[item.key] = _Ring()
         ring[item.turn] = item
         self._count(ring, item, 1)
 
@@ -186,6 +190,7 @@ class _Queue:
         ring.rows += rows
         self.rows += rows
         self.nbytes += sign * item.nbytes
+        self._items[item.priority] += sign
 
     def first_ring(self) -> _Ring:
         """That of the next batch, when anything waits."""
@@ -198,20 +203,14 @@ class _Queue:
 
     def rows_ahead(self, size: int, priority: Priority, max_rows: int) -> int:
         """About how many of the rows that wait would run before ``size`` new ones have."""
-        other: Priority = "bulk" if priority == "interactive" else "interactive"
-        rows, items = self._waiting(priority)
-        other_rows, _ = self._waiting(other)
+        rows = sum([ring.rows for ring in self._rings[priority].values()])
+        other_rows = self.rows - rows
         turn_rows = max(1, max_rows // TURNS_PER_BATCH)
         rounds = -(-size // turn_rows)
-        ahead = min(rows, items * rounds * turn_rows)
+        ahead = min(rows, self._items[priority] * rounds * turn_rows)
         if priority == "interactive":
             return ahead + min(other_rows, (ahead + size) // INTERACTIVE_PER_BULK)
         return ahead + min(other_rows, (ahead + size) * INTERACTIVE_PER_BULK)
-
-    def _waiting(self, priority: Priority) -> tuple[int, int]:
-        """The rows and the items of a priority."""
-        rings = self._rings[priority].values()
-        return sum(ring.rows for ring in rings), sum(len(ring) for ring in rings)
 
     def oldest(self) -> float | None:
         """When the item came that has waited for longest; looks at all of them."""
@@ -260,9 +259,8 @@ class Batcher(Generic[P, R]):
             batch, and has to wait for its turn itself.
         run_alone: like ``run``, and uses the whole device; without it nothing runs alone.
         alone_rows: most rows that are given to ``run_alone``.
-        run_at_once: asked first when nothing else runs or waits, once in a step of the event loop;
-            gives the result without having waited for anything, or None when that would take too
-            long.
+        run_at_once: asked first for what comes alone while nothing runs; gives the result without
+            having waited for anything, or None when that would take too long.
         most_rows: maps a key, and the most rows of any batch, to the most rows of its batches.
         told: called after each batch.
         withdrawn: called with the rows that were accepted and are never handed to ``run``, as
@@ -294,7 +292,7 @@ class Batcher(Generic[P, R]):
         self._run, self._run_alone, self._lanes, self._clock = run, run_alone, lanes, clock
         self._alone_rows = alone_rows if run_alone is not None else 0
         self._told, self._withdrawn, self._most_rows = told, withdrawn, most_rows
-        self._run_at_once, self._ran_at_once = run_at_once, False
+        self._run_at_once = run_at_once
         self.max_batch_rows, self._max_wait_s = max_batch_rows, max_wait_s
         self._max_queue_rows, self._max_queue_bytes = max_queue_rows, max_queue_bytes
         self._queue = _Queue()
@@ -334,12 +332,15 @@ class Batcher(Generic[P, R]):
         queue = self._queue
         return max(queue.rows / self._max_queue_rows, queue.nbytes / self._max_queue_bytes)
 
+    def has_place(self, rows: int, nbytes: int) -> bool:
+        """Whether so much more may wait."""
+        free_rows = self._max_queue_rows - self._queue.rows
+        return rows <= free_rows and nbytes <= self._max_queue_bytes - self._queue.nbytes
+
     def require_place(self, rows: int, nbytes: int) -> None:
         """Raise Full unless so much more may wait."""
-        queue = self._queue
-        free_rows = self._max_queue_rows - queue.rows
-        if rows > free_rows or nbytes > self._max_queue_bytes - queue.nbytes:
-            raise Full(f"{queue.rows} rows and {queue.nbytes} bytes wait already")
+        if not self.has_place(rows, nbytes):
+            raise Full(f"{self._queue.rows} rows and {self._queue.nbytes} bytes wait already")
 
     def overdue_s(self, least_s: float, limit_s: Callable[[Sequence[P]], float]) -> float:
         """The time of a run on a lane that takes longer than both limits; 0 when none does.
@@ -382,23 +383,26 @@ class Batcher(Generic[P, R]):
             Full, Closed: the rows were not accepted.
             Expired, RunFailed: they were, and came to no result.
         """
-        if (at_once := self._at_once(rows, deadline)) is not None:
-            return at_once
         done: asyncio.Future[Exception | None] = self._loop.create_future()
         item = _Item(rows, len(rows), nbytes, key, priority, deadline, self._clock(), done)
         item.ready = ready
+        first = self._is_idle
         self._accept(item)
         error, timer = None, None
-        if deadline is not None:  # a long run is not waited for either
-            timer = self._loop.call_later(deadline - item.arrived, item.expire)
         try:
+            if first and (at_once := await self._at_once(item)) is not None:
+                return at_once
+            self._wake()
+            if deadline is not None:  # a long run is not waited for either
+                timer = self._loop.call_later(deadline - item.arrived, item.expire)
             error = await done
         finally:
             if timer is not None:
                 timer.cancel()
-            self._queue.remove(item)  # still there if this call was cancelled, or a part failed
-            if item.taken < item.size and (done.cancelled() or isinstance(error, Expired)):
-                self._withdrawn(item.size - item.taken)
+            if item.taken < item.size:  # this call was cancelled, or it came to no results
+                self._queue.remove(item)
+                if error is None or isinstance(error, Expired):
+                    self._withdrawn(item.size - item.taken)
         if error is not None:
             raise error
         stay_s = self._clock() - item.arrived
@@ -413,34 +417,35 @@ class Batcher(Generic[P, R]):
         self._wake()
         await asyncio.gather(*self._places, return_exceptions=True)
 
-    def _at_once(self, rows: P, deadline: float | None) -> Done[R] | None:
-        """The results of rows that need not wait, where a run is over before a task would start.
+    @property
+    def _is_idle(self) -> bool:
+        return not (self._running or self._queue.rows or self._closing or self._max_wait_s)
 
-        A failure is left to the queue, which knows how to deal with it.
+    async def _at_once(self, item: _Item) -> Done[R] | None:
+        """The results of an item that came while nothing ran or waited, if it stays alone.
+
+        It is alone if nobody else comes in its step of the event loop, and its run is over before
+        a task would start. A failure is left to the queue, which knows how to deal with it.
         """
-        if self._running or self._queue.rows or self._closing or self._max_wait_s:
-            return None
-        if self._ran_at_once:  # others came in the same step: together they take less
-            return None
-        if not 0 < len(rows) <= self.max_batch_rows:
-            return None
+        await asyncio.sleep(0)
         start = self._clock()
-        if deadline is not None and deadline <= start:
+        if self._running or item.taken or item.size != self._queue.rows:
+            return None
+        if item.size > self.max_batch_rows:
+            return None
+        if self._closing or (item.deadline is not None and item.deadline <= start):
             return None
         try:
-            result = self._run_at_once(rows)
+            result = self._run_at_once(item.rows)
         except Exception:
             return None
         if result is None:
             return None
+        self._queue.remove(item)
+        item.taken = item.size
         ran_s = self._clock() - start
-        self._ran_at_once = True
-        self._loop.call_soon(self._end_step)
-        self._tell(Batch([rows], ran_s, alone=False, failed_runs=0, failed_parts=0))
+        self._tell(Batch([item.rows], ran_s, alone=False, failed_runs=0, failed_parts=0))
         return Done([result], 0.0, ran_s)
-
-    def _end_step(self) -> None:
-        self._ran_at_once = False
 
     def _accept(self, item: _Item) -> None:
         queue = self._queue
@@ -452,7 +457,6 @@ class Batcher(Generic[P, R]):
         if self._max_wait_s and self._timer is None and not queue.rows:
             self._timer = self._loop.call_later(self._max_wait_s, self._end_wait)
         queue.add(item)
-        self._wake()
 
     # --- The loop: a task for each lane, and one for the place behind them. ---
 

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from export.bundle import Bundle
 from export.manifest import Manifest, Task
@@ -38,8 +38,7 @@ SMALL_PIXELS = 2**20  # smaller ones need no room: they are bounded by the queue
 __all__ = ["RETRY_AFTER_S", "Answer", "Model", "load", "takes_room"]
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """The outputs for the rows of one request, and where its time went."""
 
     rows: Rows
@@ -149,14 +148,27 @@ class Model:
             DeadlineExceeded, InferenceFailed: accepted, and came to no answer.
         """
         engine = self._engine_of(task)
-        start = time.monotonic()
+        start, predicted_s = time.monotonic(), 0.0
         try:
-            answer = await self._ask(engine, rows, timeout_s, priority, ready)
-        except BaseException:
+            predicted_s = engine.admit(rows, timeout_s, priority)
+            parts, queued_s, ran_s = await engine.batcher.submit(
+                rows,
+                key=rows.shape_key(),
+                nbytes=rows.nbytes,
+                deadline=start + timeout_s,
+                priority=priority,
+                ready=ready,
+            )
+        except BaseException as error:
             engine.tally.failed.add(time.monotonic() - start)
+            if isinstance(error, Expired):
+                engine.caution.learn(predicted_s, math.inf)
+            if told := self._told(engine, error):
+                raise told from (error if isinstance(error, RunFailed) else None)
             raise
-        engine.tally.answered(len(rows), answer.queued_s, answer.ran_s)
-        return answer
+        engine.caution.learn(predicted_s, queued_s + ran_s)
+        engine.tally.answered(len(rows), queued_s, ran_s)
+        return Answer(Rows.join(parts), queued_s, ran_s)
 
     def admit(
         self, task: Task, work: Work, timeout_s: float, priority: Priority = "interactive"
@@ -198,40 +210,20 @@ class Model:
             retry_after_s=engine.drain_s(),
         )
 
-    async def _ask(
-        self,
-        engine: Engine,
-        rows: Rows,
-        timeout_s: float,
-        priority: Priority,
-        ready: Callable[[int, Rows], None] | None,
-    ) -> Answer:
-        predicted_s = engine.admit(rows, timeout_s, priority)
-        try:
-            done = await engine.batcher.submit(
-                rows,
-                key=rows.shape_key(),
-                nbytes=rows.nbytes,
-                deadline=time.monotonic() + timeout_s,
-                priority=priority,
-                ready=ready,
-            )
-        except Full as error:
-            raise self._full(engine, error) from None
-        except Expired:
-            engine.caution.learn(predicted_s, math.inf)
-            raise self._late(engine) from None
-        except Closed:
-            raise NotReady(
-                f"model {self.name} is shutting down or being replaced; try again",
-                retry_after_s=RETRY_AFTER_S,
-            ) from None
-        except RunFailed as error:
-            raise InferenceFailed(
-                f"model {self.name} failed; the cause is in the log of the service"
-            ) from error
-        engine.caution.learn(predicted_s, done.queued_s + done.ran_s)
-        return Answer(Rows.join(done.parts), done.queued_s, done.ran_s)
+    def _told(self, engine: Engine, error: BaseException) -> ServiceError | None:
+        """What the client is told of rows that the batcher did not take, or not answer."""
+        match error:
+            case Full():
+                return self._full(engine, error)
+            case Expired():
+                return self._late(engine)
+            case Closed():
+                detail = f"model {self.name} is shutting down or being replaced; try again"
+                return NotReady(detail, retry_after_s=RETRY_AFTER_S)
+            case RunFailed():
+                detail = f"model {self.name} failed; the cause is in the log of the service"
+                return InferenceFailed(detail)
+        return None
 
     @asynccontextmanager
     async def room_for(

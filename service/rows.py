@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, Protocol, overload
 
 import numpy as np
@@ -29,24 +28,27 @@ class Work(Protocol):
         """Bytes of them all."""
 
 
-@dataclass(frozen=True, eq=False)
 class Rows:
     """Arrays by name, each [N, ...] with the same N >= 1; ``len`` is N.
 
     Slices are views. An array that is given to Rows is no longer written to.
+
+    Args:
+        arrays: at least one.
     """
 
-    arrays: Mapping[str, Array]
-    _length: int = field(init=False, repr=False)
+    __slots__ = ("_length", "_nbytes", "_row_elements", "arrays")
 
-    def __post_init__(self) -> None:
-        lengths = {len(array) for array in self.arrays.values()}
-        if len(lengths) != 1:
+    def __init__(self, arrays: Mapping[str, Array]) -> None:
+        self.arrays = arrays
+        lengths = [len(array) for array in arrays.values()]
+        if not lengths or min(lengths) != max(lengths):
             raise ValueError(
                 "every array needs the same number of rows, got "
-                f"{ {name: len(array) for name, array in self.arrays.items()} }"
+                f"{dict(zip(arrays, lengths, strict=True))}"
             )
-        object.__setattr__(self, "_length", lengths.pop())
+        self._length = lengths[0]
+        self._nbytes = self._row_elements = -1  # not counted yet
 
     def __len__(self) -> int:
         return self._length
@@ -61,15 +63,20 @@ class Rows:
             return self.arrays[key]
         return Rows({name: array[key] for name, array in self.arrays.items()})
 
-    @cached_property
+    @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        return sum(array.nbytes for array in self.arrays.values())
+        if self._nbytes < 0:
+            self._nbytes = sum([array.nbytes for array in self.arrays.values()])
+        return self._nbytes
 
-    @cached_property
+    @property
     def row_elements(self) -> int:
         """Numbers in one row of all arrays: what its work is reckoned by."""
-        return sum(array.size for array in self.arrays.values()) // len(self)
+        if self._row_elements < 0:
+            sizes = [array.size for array in self.arrays.values()]
+            self._row_elements = sum(sizes) // self._length
+        return self._row_elements
 
     def shape_key(self) -> Hashable:
         """Rows with equal keys may share a batch: the same names and shapes of one row."""

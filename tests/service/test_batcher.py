@@ -74,33 +74,45 @@ async def test_an_idle_model_starts_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     assert device.batches == [[[1]]]
 
 
-async def test_what_runs_without_waiting_is_answered_without_waiting() -> None:
+async def test_what_comes_alone_while_nothing_runs_is_answered_without_a_task() -> None:
     device, told = Device(held=True), list[Batch[Part]]()
     quick = batcher(device, run_at_once=lambda rows: [10 * row for row in rows], told=told.append)
     done = quick.submit([1, 2], key="", nbytes=1)
-    with pytest.raises(StopIteration) as ended:  # it never asks the event loop for anything
+    assert done.send(None) is None  # one step of the event loop, for who else comes
+    with pytest.raises(StopIteration) as ended:
         done.send(None)
     assert ended.value.value.parts == [[10, 20]]
     assert [batch.parts for batch in told] == [[[1, 2]]]
     assert not device.batches
 
 
-async def test_what_comes_in_the_same_step_shares_a_batch() -> None:
-    device = Device()
-    at_once: list[Part] = []
+async def test_who_was_first_in_a_step_shares_the_batch_of_the_others() -> None:
+    device, at_once = Device(), list[Part]()
 
     def run(rows: Part) -> Part:
         at_once.append(rows)
         return [2 * row for row in rows]
 
     quick = batcher(device, run_at_once=run)
-    work = (quick.submit([row], key="", nbytes=1) for row in range(4))
-    assert [done.parts for done in await asyncio.gather(*work)] == [[[0]], [[2]], [[4]], [[6]]]
-    assert at_once == [[0]]
-    assert device.batches == [[[1], [2], [3]]]
+    for alone in ([[7]], [[7], [8]]):
+        work = (quick.submit([row], key="", nbytes=1) for row in range(4))
+        assert [done.parts for done in await asyncio.gather(*work)] == [[[0]], [[2]], [[4]], [[6]]]
+        await settle()
+        assert sorted(device.batches.pop()) == [[0], [1], [2], [3]]
+        await quick.submit(alone[-1], key="", nbytes=1)
+        assert at_once == alone
+    assert not device.batches
+
+
+async def test_who_goes_away_in_its_first_step_keeps_nobody_from_running_at_once() -> None:
+    device = Device()
+    quick = batcher(device, run_at_once=lambda rows: rows)
+    gone = asyncio.create_task(quick.submit([1], key="", nbytes=1))
+    await asyncio.sleep(0)
+    gone.cancel()
     await settle()
-    await quick.submit([5], key="", nbytes=1)
-    assert at_once == [[0], [5]]
+    assert await parts(await submit(quick, 2)) == [[2]]
+    assert not device.batches
 
 
 async def test_nothing_runs_at_once_where_something_else_waits_or_runs() -> None:
@@ -163,11 +175,15 @@ async def test_what_waits_gets_as_much_of_the_event_loop_as_what_comes_in() -> N
     assert "".join(step[0] for step in steps) == "orrorrrrorrrrorr"
 
 
-async def test_requests_of_one_moment_share_a_batch() -> None:
+async def test_what_comes_in_the_same_step_shares_a_batch() -> None:
     device = Device()
     idle = batcher(device)
-    await asyncio.gather(*(idle.submit([row], key="", nbytes=1) for row in range(3)))
-    assert device.batches == [[[0], [1], [2]]]
+    for steps in range(2):  # it was idle from the start, and again after the first batches
+        work = [idle.submit([row], key="", nbytes=1) for row in range(6)]
+        results = [done.parts for done in await asyncio.gather(*work)]
+        assert results == [[[0]], [[2]], [[4]], [[6]], [[8]], [[10]]]
+        assert device.batches[2 * steps :] == [[[0], [1], [2], [3]], [[4], [5]]]
+        await settle()
 
 
 async def test_a_batch_holds_whole_rows_of_one_key() -> None:
@@ -351,6 +367,20 @@ async def test_a_full_queue_refuses_at_once(change: dict[str, int]) -> None:
     await device.release_all()
     assert [await parts(task) for task in accepted] == [[[2]], [[4]], [[6]]]
     assert await parts(await submit(full, 5, nbytes=100)) == [[10]]
+
+
+async def test_there_is_place_up_to_both_limits() -> None:
+    device = Device(held=True)
+    queue = batcher(device, max_queue_rows=3, max_queue_bytes=300)
+    await submit(queue, 0, nbytes=300)  # it runs: only what waits takes a place
+    await submit(queue, 1, nbytes=100)
+    places = {(2, 200): True, (3, 200): False, (2, 201): False}
+    assert {place: queue.has_place(*place) for place in places} == places
+    queue.require_place(2, 200)
+    for place in ((3, 200), (2, 201)):
+        with pytest.raises(Full, match="1 rows and 100 bytes wait"):
+            queue.require_place(*place)
+    await device.release_all()
 
 
 async def test_a_failed_batch_is_retried_in_halves_so_that_a_poisoned_item_fails_alone() -> None:

@@ -22,6 +22,8 @@ def test_rows_have_one_length_and_are_cut_together() -> None:
     assert rows.nbytes == 5 * (8 * 4 + 8)
     with pytest.raises(ValueError, match="same number of rows"):
         Rows({"a": np.zeros(1), "b": np.zeros(2)})
+    with pytest.raises(ValueError, match="same number of rows"):
+        Rows({})
 
 
 def test_rows_share_a_batch_when_names_and_shapes_are_equal() -> None:
