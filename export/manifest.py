@@ -7,9 +7,10 @@ shapes here are the shapes of one row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cached_property
-from typing import Annotated, Literal
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, lru_cache, partial
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -163,6 +164,36 @@ class ScoreOutput(Frozen):
 Output = Annotated[ImageOutput | VectorOutput | ScoreOutput, Field(discriminator="kind")]
 
 
+class RowSize(NamedTuple):
+    """What one row takes: integers have eight bytes, all other numbers four."""
+
+    elements: int
+    nbytes: int
+    drawn_elements: int
+
+
+def _row_size(inputs: Sequence[Input], height: int, width: int) -> RowSize:
+    sizes = [(entry, _elements(entry, height, width)) for entry in inputs]
+    return RowSize(
+        elements=sum(size for _, size in sizes),
+        nbytes=sum(size * (8 if isinstance(e, Label | Text | Index) else 4) for e, size in sizes),
+        drawn_elements=sum(size for e, size in sizes if isinstance(e, Latent | Noise)),
+    )
+
+
+def _elements(entry: Input, height: int, width: int) -> int:
+    """Numbers in one row of an input."""
+    match entry:
+        case Scalar() | Label():
+            return 1
+        case Image():
+            return entry.channels * height * width
+        case Text():
+            return entry.length
+        case _:
+            return math.prod(resolve_shape(entry.shape, height, width))
+
+
 class Graph(Frozen):
     """One entry point: its inputs in order, its outputs in order, and its files."""
 
@@ -195,6 +226,11 @@ class Graph(Frozen):
     def latents(self) -> tuple[Latent, ...]:
         """Those that a caller may give instead."""
         return tuple(entry for entry in self.drawn if isinstance(entry, Latent))
+
+    @cached_property
+    def row_size(self) -> Callable[[int, int], RowSize]:
+        """What one row of all inputs takes, by the height and width of its pictures in pixels."""
+        return lru_cache(maxsize=1024)(partial(_row_size, self.inputs))
 
     @model_validator(mode="after")
     def _names_differ(self) -> Graph:

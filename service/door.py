@@ -9,11 +9,9 @@ What it lets through is judged again, with all that is known then.
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from typing import NamedTuple
 
 from export.manifest import FixedSize, Task
-from service.batcher import Full
 from service.cache import ReplyCache
 from service.errors import NotReady, QueueFull, ServiceError
 from service.inputs import Expected
@@ -119,12 +117,10 @@ class Door:
         if engine.trouble:
             return NotReady(f"model {name} {engine.trouble}", retry_after_s=RETRY_AFTER_S)
         waiting = engine.batcher.waiting_rows
-        if waiting < self._queue_images:
-            if not waiting:
-                return None
-            with suppress(Full):
-                engine.batcher.require_place(1, _least_bytes(model, task))
-                return None
+        if not waiting:
+            return None
+        if waiting < self._queue_images and engine.batcher.has_place(1, _least_bytes(model, task)):
+            return None
         return QueueFull(
             f"too much waits for model {name}: {waiting} rows; come back later",
             retry_after_s=engine.drain_s(),

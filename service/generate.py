@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
-from dataclasses import dataclass
 from time import perf_counter
+from typing import NamedTuple
 
 from export.manifest import Graph, Manifest, Task
 from service.batcher import Priority
@@ -33,8 +33,7 @@ UNPINNED = "public, max-age=60"  # the default version may
 REVALIDATE = "no-cache"  # for POST: nobody may reuse it unasked, and asking needs no inference
 
 
-@dataclass(frozen=True)
-class Conditions:
+class Conditions(NamedTuple):
     """What HTTP adds to a request for pictures."""
 
     form: Form

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +24,7 @@ Floats = NDArray[np.float32]
 INLINE_ELEMENTS = 2**14  # to make these takes about as long as to hand them to a thread: 0.1 ms
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Expected:
     """Rows that are not made yet: what is known of them by their number and size."""
 
@@ -40,13 +39,12 @@ class Expected:
     @property
     def row_elements(self) -> int:
         """Numbers in one row."""
-        return sum(_row_elements(each, self.height, self.width) for each in self.graph.inputs)
+        return self.graph.row_size(self.height, self.width).elements
 
     @property
     def nbytes(self) -> int:
         """Bytes of them all."""
-        size = (self.height, self.width)
-        return self.count * sum(_row_bytes(entry, *size) for entry in self.graph.inputs)
+        return self.count * self.graph.row_size(self.height, self.width).nbytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +55,7 @@ class Source:
     fitting: Fitting
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class Plan:
     """A request fitted to a graph: everything that its pictures depend on, before any draw."""
 
@@ -105,8 +103,7 @@ class Plan:
     @property
     def drawn_elements(self) -> int:
         """How many random numbers ``bind`` will draw."""
-        shapes = (resolve_shape(entry.shape, self.height, self.width) for entry in self.graph.drawn)
-        return len(self) * sum(math.prod(shape) for shape in shapes)
+        return len(self) * self.graph.row_size(self.height, self.width).drawn_elements
 
     @property
     def picture_elements(self) -> int:
@@ -173,23 +170,6 @@ def _fill(entry: Input, plan: Plan) -> NDArray[Any]:
         row = _scaled(entry, plan.source.fitting.row(plan.source.picture.pixels))
         return np.repeat(row[None], count, axis=0) if count > 1 else row[None]
     raise AssertionError(f"plan() let the {entry.role} input {entry.name!r} through")
-
-
-def _row_bytes(entry: Input, height: int, width: int) -> int:
-    """Bytes of one row of an input: integers have eight, all other numbers four."""
-    number_bytes = 8 if entry.role in ("label", "text", "index") else 4
-    return number_bytes * _row_elements(entry, height, width)
-
-
-def _row_elements(entry: Input, height: int, width: int) -> int:
-    """Numbers in one row of an input."""
-    if entry.role == "scalar" or entry.role == "label":
-        return 1
-    if entry.role == "image":
-        return entry.channels * height * width
-    if entry.role == "text":
-        return entry.length
-    return math.prod(resolve_shape(entry.shape, height, width))
 
 
 def _scaled(entry: Image, pixels: Pixels) -> Floats:

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
-from typing import ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from export.manifest import ImageOutput, Task
 from service.batcher import Priority
@@ -34,7 +34,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-@dataclass
+@dataclass(slots=True)
 class Progress:
     """What is known of a request so far; the log line and the metrics are made of it."""
 
@@ -56,8 +56,7 @@ class Progress:
         self.phases_s[phase] = self.phases_s.get(phase, 0.0) + seconds
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """A reply that has to be made."""
 
     task: Task

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Literal
 
@@ -154,7 +154,7 @@ async def _decoded(
         pictures = [await aside(each.large, each.header.decode, each.channels) for each in files]
         # Room is given back with the reply: what takes it is whole by then, as those who read a
         # stream slowly would keep others out.
-        yield pictures, replace(conditions, streamed=not takes_room(pixels))
+        yield pictures, conditions._replace(streamed=not takes_room(pixels))
 
 
 async def _opened(

@@ -12,7 +12,7 @@ import zipfile
 from binascii import b2a_base64
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import orjson
@@ -26,7 +26,7 @@ TOLD_IN_HEADERS = 256  # images; more would pass the header limits of clients an
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the same pictures are the same archive
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Reply:
     """What goes back to the client, whatever the web framework."""
 
@@ -36,8 +36,7 @@ class Reply:
     rest: AsyncGenerator[bytes] | None = None  # follows the body, as it comes to be
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """What a reply says besides the pictures."""
 
     model: str
@@ -77,8 +76,7 @@ class Facts:
         return f'"{tag}"' if self.form.container == "npy" else f'W/"{tag}"'
 
 
-@dataclass(frozen=True)
-class Rendered:
+class Rendered(NamedTuple):
     """A reply's body without the times, hence the same for every request that it answers."""
 
     body: bytes  # for JSON without its end: the times come last

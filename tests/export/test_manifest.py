@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from export.manifest import Graph, Label, Latent, Manifest, Noise, Scalar, ScoreOutput
+from export.manifest import Graph, Label, Latent, Manifest, Noise, RowSize, Scalar, ScoreOutput
 
 GRAPH: dict[str, Any] = {
     "inputs": [{"role": "latent", "name": "z", "shape": [8]}],
@@ -111,6 +111,38 @@ def test_every_path_must_be_listed(changes: dict[str, Any]) -> None:
 def test_checksum_is_64_hex_digits(checksum: str) -> None:
     with pytest.raises(ValidationError, match="sha256"):
         manifest(files={"g.onnx": {"sha256": checksum, "size_bytes": 1}})
+
+
+@pytest.mark.parametrize(
+    ("entry", "elements", "nbytes", "drawn_elements"),
+    [
+        ({"role": "latent", "shape": [8]}, 8, 32, 8),
+        ({"role": "noise", "shape": [2, "height // 4", "width // 4"]}, 30, 120, 30),
+        ({"role": "label", "classes": ["coat", "shirt"]}, 1, 8, 0),
+        ({"role": "text", "tokenizer": "t.json", "length": 16}, 16, 128, 0),
+        ({"role": "image", "channels": 3}, 720, 2880, 0),
+        ({"role": "scalar", "low": 0, "high": 1, "default": 1}, 1, 4, 0),
+        ({"role": "index", "shape": [14], "high": 3}, 14, 112, 0),
+        ({"role": "vector", "shape": [3, "width"]}, 60, 240, 0),
+    ],
+    ids=lambda value: value["role"] if isinstance(value, dict) else "",
+)
+def test_a_row_takes_what_its_roles_and_its_size_say(
+    entry: dict[str, Any], elements: int, nbytes: int, drawn_elements: int
+) -> None:
+    alone = graph(inputs=[entry | {"name": "x"}])
+    expected = RowSize(elements, nbytes, drawn_elements)
+    assert alone.row_size(12, 20) == expected
+    among = graph(inputs=[entry | {"name": "x"}, {"role": "noise", "name": "n", "shape": [5]}])
+    assert among.row_size(12, 20) == (elements + 5, nbytes + 20, drawn_elements + 5)
+
+
+def test_a_row_is_reckoned_anew_for_each_size() -> None:
+    entries = [{"role": "image", "name": "x", "channels": 1}, *GRAPH["inputs"]]
+    free = graph(inputs=entries)
+    for _ in range(2):
+        assert free.row_size(4, 6) == RowSize(24 + 8, 4 * (24 + 8), 8)
+        assert free.row_size(6, 10) == RowSize(60 + 8, 4 * (60 + 8), 8)
 
 
 def test_unknown_role_is_refused() -> None:
