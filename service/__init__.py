@@ -2,7 +2,7 @@
 
 The hops of a request, each in a file of its own::
 
-    middleware    request id, one log line, metrics
+    observe       request id, one log line, metrics (those that ended together)
     guard         who may ask: keys, limits; without keys, this machine    401 403 429
     bodies        how much of a body, and of all, is held                  413 429
     door          is everything full, or not loaded? then it is not read   429 503

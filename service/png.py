@@ -17,9 +17,9 @@ scikit-learn's; the crops of them, scaled down, have natural detail at the sizes
     640x427, flower.jpg           1.38         1.00         0.96         0.96         1.01
 
 (The first three columns have one filter for all rows; ``zlib`` is by row, deflated by zlib at
-level 1, as it is where ISA-L is missing.) On one core of an AMD EPYC a 32x32 picture takes 25 us,
-16 of them together 16 us each, a 64x64 picture 50 us; choosing the filters is 15 to 25 us of it
-for one, 5 to 15 us for each of many. zlib takes a third to twice more, and many times more for
+level 1, as it is where ISA-L is missing.) On one core of an AMD EPYC a 32x32 picture takes 23 us,
+16 of them together 14 us each, a 64x64 picture 45 us; choosing the filters is 13 to 19 us of it
+for one, 4 to 13 us for each of many. zlib takes a third to twice more, and many times more for
 photographs. ISA-L's level 0 would halve the deflating and give 1.2 to 1.9 times the bytes; its
 levels 2 and 3 gain nothing; the filters avg and paeth gain 1 to 3 % and are slow in numpy.
 
