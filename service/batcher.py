@@ -281,7 +281,7 @@ class Batcher(Generic[P, R]):
         lanes: int = 1,
         run_alone: Callable[[Sequence[P]], Awaitable[Sequence[R]]] | None = None,
         alone_rows: int = 0,
-        run_at_once: Callable[[P], R | None] = lambda rows: None,
+        run_at_once: Callable[[P], R | None] | None = None,
         most_rows: Callable[[Hashable, int], int] = lambda key, rows: rows,
         told: Callable[[Batch[P]], None] = lambda batch: None,
         withdrawn: Callable[[int], None] = lambda rows: None,
@@ -386,15 +386,15 @@ class Batcher(Generic[P, R]):
         done: asyncio.Future[Exception | None] = self._loop.create_future()
         item = _Item(rows, len(rows), nbytes, key, priority, deadline, self._clock(), done)
         item.ready = ready
-        first = self._is_idle
+        run_at_once = self._run_at_once if self._is_idle else None
         self._accept(item)
         error, timer = None, None
         try:
-            if first and (at_once := await self._at_once(item)) is not None:
+            if run_at_once and (at_once := await self._at_once(item, run_at_once)) is not None:
                 return at_once
             self._wake()
             if deadline is not None:  # a long run is not waited for either
-                timer = self._loop.call_later(deadline - item.arrived, item.expire)
+                timer = self._loop.call_later(deadline - self._clock(), item.expire)
             error = await done
         finally:
             if timer is not None:
@@ -421,7 +421,7 @@ class Batcher(Generic[P, R]):
     def _is_idle(self) -> bool:
         return not (self._running or self._queue.rows or self._closing or self._max_wait_s)
 
-    async def _at_once(self, item: _Item) -> Done[R] | None:
+    async def _at_once(self, item: _Item, run: Callable[[P], R | None]) -> Done[R] | None:
         """The results of an item that came while nothing ran or waited, if it stays alone.
 
         It is alone if nobody else comes in its step of the event loop, and its run is over before
@@ -436,7 +436,7 @@ class Batcher(Generic[P, R]):
         if self._closing or (item.deadline is not None and item.deadline <= start):
             return None
         try:
-            result = self._run_at_once(item.rows)
+            result = run(item.rows)
         except Exception:
             return None
         if result is None:
@@ -445,7 +445,7 @@ class Batcher(Generic[P, R]):
         item.taken = item.size
         ran_s = self._clock() - start
         self._tell(Batch([item.rows], ran_s, alone=False, failed_runs=0, failed_parts=0))
-        return Done([result], 0.0, ran_s)
+        return Done([result], start - item.arrived, ran_s)
 
     def _accept(self, item: _Item) -> None:
         queue = self._queue

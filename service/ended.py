@@ -7,7 +7,7 @@ by one, a request's dozen values would take as long as a tenth of a small pictur
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter as Tally
+from collections import Counter as Counts
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -39,8 +39,8 @@ class Histogram(PlainHistogram):
         """As ``observe`` of each."""
         self._raise_if_not_observable()  # type: ignore[no-untyped-call]
         self._sum.inc(sum(amounts))
-        found = [bisect_left(self._upper_bounds, amount) for amount in amounts]
-        for bucket, count in Tally(found).items() if len(found) > 1 else ((found[0], 1),):
+        buckets = Counts(bisect_left(self._upper_bounds, amount) for amount in amounts)
+        for bucket, count in buckets.items():
             self._buckets[bucket].inc(count)
 
 
@@ -61,7 +61,7 @@ class Series(NamedTuple):
         if self.seconds is not None:
             if unnamed_s := [each.seconds for each in alike if each.exemplar is None]:
                 self.seconds.observe_all(unnamed_s)
-            for each in alike if len(unnamed_s) < len(alike) else ():
+            for each in alike:
                 if each.exemplar is not None:
                     self.seconds.observe(each.seconds, each.exemplar)
         if self.images is not None:

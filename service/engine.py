@@ -83,7 +83,7 @@ class Engine:
             max_wait_s=config.max_wait_s,
             lanes=busy.count,
             run_alone=partial(self._run, alone) if alone else None,
-            run_at_once=self._run_at_once,
+            run_at_once=self._run_at_once if fitted.sessions[busy].run_at_once else None,
             alone_rows=fitted.layout.alone_rows,
             most_rows=lambda key, rows: possible_rows(rows, elements_of(key)),
             told=self._learn,
@@ -207,8 +207,8 @@ class Engine:
             return [await run_in_halves(partial(self._run, lanes), parts[0])]
 
     def _run_at_once(self, rows: Rows) -> Rows | None:
-        broken = self._broken is not None
-        return None if broken else self._sessions[self.layout.busy].run_at_once(rows)
+        run = self._sessions[self.layout.busy].run_at_once
+        return None if self._broken is not None or run is None else run(rows)
 
     def _learn(self, batch: Batch[Rows]) -> None:
         self.tally.executed(batch)

@@ -16,11 +16,15 @@ class Session(Protocol):
 
     observe: Callable[[int, int, float], None] | None
 
+    @property
+    def run_at_once(self) -> Callable[[Rows], Rows | None] | None:
+        """Gives the outputs, or None if they cannot be had without holding up the event loop.
+
+        None where they never can.
+        """
+
     async def run(self, parts: Sequence[Rows]) -> list[Rows]:
         """The outputs of each part, in order."""
-
-    def run_at_once(self, rows: Rows) -> Rows | None:
-        """The outputs, or None where they cannot be had without holding up the event loop."""
 
     async def close(self) -> None:
         """Finish what runs, and free the device; may be called again."""

@@ -24,7 +24,7 @@ Floats = NDArray[np.float32]
 INLINE_ELEMENTS = 2**14  # to make these takes about as long as to hand them to a thread: 0.1 ms
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Expected:
     """Rows that are not made yet: what is known of them by their number and size."""
 
@@ -55,7 +55,7 @@ class Source:
     fitting: Fitting
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # not frozen, as to make one would take several times as long
 class Plan:
     """A request fitted to a graph: everything that its pictures depend on, before any draw."""
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import orjson
 
+PIECE_BYTES = 4096  # PIPE_BUF on Linux; nowhere less than 512, which is the length of a line
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 _BLANK = vars(logging.makeLogRecord({"levelno": logging.INFO, "levelname": "INFO"}))
 
@@ -30,33 +31,65 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if isinstance(record, Lines):
-            return "\n".join(_json({**told, **members}) for members in record.lines)
         told |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:
             told["exception"] = self.formatException(record.exc_info)
-        return _json(told)
+        return orjson.dumps(told, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-class Lines(logging.LogRecord):
-    """Several lines that leave at once, for what is logged thousands of times a second.
-
-    Their origin is not searched for.
+class Line(logging.LogRecord):
+    """A record without the search for its origin, for what is logged thousands of times a second.
 
     Args:
         name: of the logger that handles it.
-        message: of each line, which is of level INFO.
-        lines: the members of each, as ``extra`` gives them.
+        message: of level INFO.
+        members: as ``extra`` gives them.
     """
 
-    lines: Sequence[Mapping[str, Any]]
-
-    def __init__(self, name: str, message: str, lines: Sequence[Mapping[str, Any]]) -> None:
-        vars(self).update(_BLANK, name=name, msg=message, created=time.time(), lines=lines)
+    def __init__(self, name: str, message: str, members: Mapping[str, Any]) -> None:
+        vars(self).update(_BLANK, name=name, msg=message, created=time.time(), **members)
 
 
-def _json(members: Mapping[str, Any]) -> str:
-    return orjson.dumps(members, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+class Gathering(logging.StreamHandler[TextIO]):
+    """Writes a ``Line`` together with those that follow, when it is flushed; all else at once.
+
+    Lines are whole, though workers share the stream: a pipe takes so much in one piece (POSIX).
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._kept: list[str] = []
+        self._kept_bytes = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """As logging says."""
+        if not isinstance(record, Line):
+            self.flush()
+            super().emit(record)
+            return
+        try:
+            line = self.format(record) + self.terminator
+            nbytes = len(line.encode())
+            if self._kept_bytes + nbytes > PIECE_BYTES:
+                self.flush()
+            self._kept.append(line)
+            self._kept_bytes += nbytes
+        except Exception:  # as every handler does: what cannot be logged stops nothing
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """As logging says."""
+        kept, self._kept, self._kept_bytes = self._kept, [], 0
+        if kept:
+            self.stream.write("".join(kept))
+        super().flush()
+
+
+def flush() -> None:
+    """Write the lines that are kept."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, Gathering):
+            handler.flush()
 
 
 def configure(level: str, stream: TextIO = sys.stderr) -> None:
@@ -64,7 +97,7 @@ def configure(level: str, stream: TextIO = sys.stderr) -> None:
 
     uvicorn's own access log is off: the service's line says the same and more.
     """
-    handler = logging.StreamHandler(stream)
+    handler = Gathering(stream)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("uvicorn.access").disabled = True

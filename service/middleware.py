@@ -102,25 +102,23 @@ class Arrivals:
         self._began: dict[asyncio.Task[Any], float] = {}  # the first one began first
         self._late: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None  # of the first block, and all others
 
     def __enter__(self) -> None:
-        self._loop = loop = self._loop or asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
+        task = asyncio.current_task()
         assert task is not None
+        loop = task.get_loop()
         self._began[task] = loop.time()
         if self._timer is None:
             self._timer = loop.call_later(self._seconds, self._look)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        assert self._loop is not None
-        task = asyncio.current_task(self._loop)
+        task = asyncio.current_task()
         assert task is not None
         began = self._began.pop(task)
         if task in self._late:
             self._late.remove(task)
             if kind is asyncio.CancelledError and task.uncancel() == 0:
-                told_s = round(self._loop.time() - began, 1)
+                told_s = round(task.get_loop().time() - began, 1)
                 raise RequestTimeout(
                     f"the body did not arrive within {told_s:g} s: send it faster"
                 ) from None

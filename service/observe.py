@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from service.ended import Ended
 from service.errors import NotReady, ServiceError
-from service.logs import Lines
+from service.logs import Line, flush
 from service.making import Progress
 from service.metrics import Metrics
 from service.middleware import (
@@ -47,14 +47,15 @@ class Observe:
     def __init__(self, application: Application, metrics: Metrics) -> None:
         self._application = application
         self._metrics = metrics
-        self._ended: list[_Exchange] = []  # in this step of the event loop, and not yet told of
+        self._ended: list[_Exchange] = []  # and not yet told of
+        self._telling: asyncio.AbstractEventLoop | None = None  # which will tell of them
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI says."""
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
-        start = perf_counter()
+        start, loop = perf_counter(), asyncio.get_running_loop()
         request_id = _request_id(scope)
         scope.update(request_id=request_id, progress=Progress())
         status, sent_bytes = 0, 0
@@ -91,19 +92,23 @@ class Observe:
             detail = f"an unexpected failure, logged under {request_id}: tell who runs the service"
             await send_reply(observed, plain_problem(500, "Internal error", detail, request_id))
         finally:
-            if not self._ended:
-                loop = asyncio.get_running_loop()
-                loop.call_soon(loop.call_soon, self._tell)  # behind the replies of this step
             self._ended.append(_Exchange(scope, status, sent_bytes, perf_counter() - start))
+            if self._telling is not loop:
+                self._telling = loop
+                loop.call_soon(loop.call_soon, self._tell)  # behind what this step has written
 
     def _tell(self) -> None:
-        """Count and log what has ended."""
-        ended, self._ended = self._ended, []
-        self._metrics.observe_requests([exchange.ended for exchange in ended])
-        if gone := sum(exchange.status == CLIENT_GONE for exchange in ended):
-            self._metrics.cancellations.inc(gone)
-        if access.isEnabledFor(logging.INFO):
-            access.handle(Lines(access.name, "request", [exchange.told for exchange in ended]))
+        """Count and log what has ended; what cannot be counted is logged all the same."""
+        ended, self._ended, self._telling = self._ended, [], None
+        try:
+            self._metrics.observe_requests([exchange.ended for exchange in ended])
+            if gone := sum(exchange.status == CLIENT_GONE for exchange in ended):
+                self._metrics.cancellations.inc(gone)
+        finally:
+            if access.isEnabledFor(logging.INFO):
+                for exchange in ended:
+                    access.handle(Line(access.name, "request", exchange.told))
+                flush()
 
 
 class _Exchange(NamedTuple):

@@ -74,8 +74,9 @@ class OrtSession:
         io_binding: run through buffers on the device that are kept per shape; a GPU's default.
         gpu: which one, and how; the first, with defaults, when left out.
 
-    ``observe``, when set, is called after each inference, in its thread, with the rows, the padding
-    rows and the seconds.
+    ``run_at_once`` gives the outputs of rows, or None if they cannot be had without holding up the
+    event loop; it is None where they never can. ``observe``, when set, is called after each
+    inference, in its thread, with the rows, the padding rows and the seconds.
 
     Raises:
         GraphMismatch: the file does not fit ``graph``.
@@ -113,6 +114,7 @@ class OrtSession:
             self._infer = partial(session.run, self._names)
         # Several lanes run at once only in threads, and a device may keep any run waiting.
         self._inline, self._in_threads = lanes == 1 and not bound, 0
+        self.run_at_once = self._short_run if self._inline else None
         self._seconds: dict[int, float] = {}  # of the runs so far, by the elements of their inputs
         self._threads = ThreadPoolExecutor(lanes, f"onnxruntime {path.parent}")
 
@@ -141,8 +143,7 @@ class OrtSession:
         ends = accumulate((len(part) for part in parts), initial=0)
         return [outputs[start:end] for start, end in pairwise(ends)]
 
-    def run_at_once(self, rows: Rows) -> Rows | None:
-        """The outputs, if they can be had without holding up the event loop."""
+    def _short_run(self, rows: Rows) -> Rows | None:
         if not self._is_short(rows) or len(rows) not in self._exact:
             return None
         return self._run(rows, len(rows))
@@ -189,6 +190,7 @@ class SpreadSession:
     def __init__(self, members: Sequence[OrtSession]) -> None:
         self.members = tuple(members)
         self.bucket_rows = members[0].bucket_rows
+        self.run_at_once = None  # a device may keep any run waiting
         self._running = [0] * len(members)
 
     @property
@@ -209,10 +211,6 @@ class SpreadSession:
             return await self.members[chosen].run(parts)
         finally:
             self._running[chosen] -= 1
-
-    def run_at_once(self, rows: Rows) -> Rows | None:
-        """None: a device may keep any run waiting."""
-        return None
 
     async def close(self) -> None:
         """Close them all; may be called again."""

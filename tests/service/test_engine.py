@@ -87,9 +87,7 @@ class FakeSession:
         self.closed = False
         self._device, self._lanes = device, lanes
 
-    def run_at_once(self, rows: Rows) -> Rows | None:
-        """As a Session."""
-        return None
+    run_at_once = None
 
     async def run(self, parts: Sequence[Rows]) -> list[Rows]:
         """The parts themselves."""

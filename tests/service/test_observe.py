@@ -6,10 +6,11 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterator
+from typing import TextIO, cast
 
 import pytest
 
-from service.logs import JsonLines
+from service.logs import PIECE_BYTES, Gathering, JsonLines, Line
 from service.metrics import Metrics
 from service.middleware import Message, Receive, Scope, Send
 from service.observe import Observe, access
@@ -33,12 +34,12 @@ class Stream:
 @pytest.fixture
 def log() -> Iterator[Stream]:
     """What the service writes of its requests."""
-    handler, level = logging.StreamHandler(stream := Stream()), access.level
+    handler, level = Gathering(cast(TextIO, stream := Stream())), access.level
     handler.setFormatter(JsonLines())
-    access.addHandler(handler)
+    logging.getLogger().addHandler(handler)
     access.setLevel(logging.INFO)
     yield stream
-    access.removeHandler(handler)
+    logging.getLogger().removeHandler(handler)
     access.setLevel(level)
 
 
@@ -58,7 +59,7 @@ async def ask(observed: Observe, name: str, happened: list[str]) -> None:
         if "body" in message:
             happened.append(f"{name} answered")
 
-    headers = [(b"x-request-id", name.encode())]
+    headers = [(b"x-request-id", name.encode(errors="replace"))]
     scope = {"type": "http", "method": "GET", "path": f"/{name}", "headers": headers}
     await observed(scope, receive, send)
 
@@ -114,3 +115,52 @@ async def test_a_log_that_nobody_reads_is_not_written(log: Stream) -> None:
     await ask(Observe(answer, metrics), "one", [])
     await settle()
     assert (log.writes, total(metrics)) == ([], 1)
+
+
+async def test_lines_leave_whole_in_pieces_that_a_pipe_does_not_mix(log: Stream) -> None:
+    names = [f"request-{k}-{'é' * k}" for k in range(64)]
+    for name in names:
+        access.handle(Line(access.name, "request", {"request_id": name}))
+    logging.getLogger("elsewhere").warning("something else")
+    assert all(text.endswith("\n") for text in log.writes)
+    assert all(len(text.encode()) <= PIECE_BYTES for text in log.writes)
+    assert len(log.writes) < len(names) / 4
+    lines = [json.loads(line) for text in log.writes for line in text.splitlines()]
+    assert [line["request_id"] for line in lines[:-1]] == names
+    assert lines[-1]["message"] == "something else"  # what was kept before it stands before it
+
+
+async def test_a_line_that_cannot_be_written_loses_no_other(
+    log: Stream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    observed = Observe(answer, metrics := Metrics())
+    await asyncio.gather(*(ask(observed, name, []) for name in ("one", "\ud800", "two")))
+    await settle()
+    told = [json.loads(line)["path"] for line in "".join(log.writes).splitlines()]
+    assert (told, total(metrics)) == (["/one", "/two"], 3)
+    assert "Logging error" in capsys.readouterr().err
+
+
+async def test_what_cannot_be_counted_is_logged_and_later_requests_are_counted(
+    log: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+    observed = Observe(answer, metrics := Metrics())
+    with monkeypatch.context() as broken:
+        broken.setattr(metrics, "observe_requests", lambda ended: 1 / 0)
+        await ask(observed, "one", [])
+        await settle()
+    await ask(observed, "two", [])
+    await settle()
+    assert (len(failures), len(log.writes), total(metrics)) == (1, 2, 1)
+
+
+async def test_requests_of_a_second_loop_are_told_of_too(log: Stream) -> None:
+    observed = Observe(answer, metrics := Metrics())
+    first = asyncio.new_event_loop()
+    await asyncio.to_thread(first.run_until_complete, ask(observed, "one", []))
+    first.close()  # before it told of anything
+    await ask(observed, "two", [])
+    await settle()
+    assert (len("".join(log.writes).splitlines()), total(metrics)) == (2, 2)

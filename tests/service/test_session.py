@@ -138,8 +138,8 @@ async def test_a_run_that_held_everything_up_is_not_let_do_so_twice(
     session._seconds = dict.fromkeys(session._seconds, 1e-4)
     monkeypatch.setattr(session, "_infer", slow)
     monkeypatch.setattr("service.session.time.perf_counter", lambda: now_s)
-    assert session.run_at_once(rows) is not None
-    assert (session.run_at_once(rows) is None) is leaves
+    assert session._short_run(rows) is not None
+    assert (session._short_run(rows) is None) is leaves
     await session.run([rows])
     assert (threads[-1] != threading.get_ident()) is leaves
     await session.close()
@@ -158,14 +158,14 @@ async def test_nothing_runs_on_the_event_loop_beside_a_run_in_the_thread(tiny: B
     while not threads:
         await asyncio.sleep(0)
     session._seconds = {rows.row_elements * len(rows): 1e-4}
-    assert session.run_at_once(rows) is None
+    assert session._short_run(rows) is None
     second = asyncio.create_task(session.run([rows]))
     await asyncio.sleep(0)
     held.set()
     await asyncio.gather(first, second)
     assert threading.get_ident() not in threads
     session._seconds = dict.fromkeys(session._seconds, 1e-4)
-    assert session.run_at_once(rows) is not None
+    assert session._short_run(rows) is not None
     await session.run([rows])
     assert threads[2:] == [threading.get_ident()] * 2
     await session.close()
