@@ -130,6 +130,75 @@ async def test_nothing_runs_at_once_where_something_else_waits_or_runs() -> None
     assert await parts(large) == [[2, 4, 6, 8], [10]]
 
 
+async def test_nothing_runs_at_once_beside_what_began_to_run_in_its_step() -> None:
+    device, at_once = Device(held=True), list[Part]()
+
+    async def start(row: int, key: str, priority: Priority) -> Done[Part]:
+        return await both.submit([row], key=key, nbytes=1, priority=priority)
+
+    # The places of a new batcher look for work between the two steps of who came before they did.
+    first = asyncio.create_task(start(1, "a", "bulk"))
+    other = asyncio.create_task(start(2, "b", "interactive"))
+    both = batcher(device, run_at_once=at_once.append)
+    await settle()
+    assert (device.batches, at_once) == ([[[2]]], [])
+    await device.release_all()
+    assert [await parts(task) for task in (first, other)] == [[[2]], [[4]]]
+
+
+async def test_what_was_run_in_its_first_step_is_not_run_again_at_once() -> None:
+    device, at_once = Device(), list[Part]()
+
+    def run(rows: Part) -> Part:
+        at_once.append(rows)
+        return rows
+
+    new = batcher(device, run_at_once=run)
+    other = asyncio.create_task(new.submit([2], key="", nbytes=1))  # waits when 1 has been run
+    assert (await new.submit([1], key="", nbytes=1)).parts == [[2]]
+    assert await parts(other) == [[2]]
+    assert (device.batches, at_once) == ([[[1]]], [[2]])
+
+
+async def test_nothing_runs_at_once_when_closing_has_begun() -> None:
+    device, at_once = Device(), list[Part]()
+    closing = batcher(device, run_at_once=at_once.append)
+    await settle()
+    task = asyncio.create_task(closing.submit([1], key="", nbytes=1))
+    await asyncio.gather(closing.close())  # begins between the two steps of the task
+    assert await parts(task) == [[2]]
+    assert (device.batches, at_once) == ([[[1]]], [])
+
+
+async def test_what_expires_in_its_first_step_is_not_run_at_once() -> None:
+    device, clock, at_once = Device(), Clock(), list[Part]()
+    withdrawn: list[int] = []
+    late = batcher(device, run_at_once=at_once.append, withdrawn=withdrawn.append, clock=clock)
+    await settle()
+    task = asyncio.create_task(late.submit([1, 2], key="", nbytes=1, deadline=101))
+    await asyncio.sleep(0)
+    clock.now = 101
+    with pytest.raises(Expired):
+        await task
+    assert (device.batches, at_once, withdrawn) == ([], [], [2])
+    assert (late.waiting_rows, late._queue.nbytes) == (0, 0)
+
+
+async def test_what_runs_at_once_is_told_the_wait_of_its_step() -> None:
+    clock = Clock()
+
+    def run(rows: Part) -> Part:
+        clock.now += 2
+        return rows
+
+    timed = batcher(Device(), run_at_once=run, clock=clock)
+    await settle()
+    task = asyncio.create_task(timed.submit([1], key="", nbytes=1))
+    await asyncio.sleep(0)
+    clock.now += 3
+    assert await task == Done([[1]], queued_s=3, ran_s=2)
+
+
 async def test_what_fails_at_once_is_left_to_the_queue() -> None:
     def fail(rows: Part) -> Part:
         raise RuntimeError("at once")

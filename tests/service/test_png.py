@@ -242,6 +242,27 @@ def test_other_views_of_a_batch_are_as_they_are_apart(cut: Callable[[Pixels], Pi
     assert png.encode_all(cut(batch)) == png.encode_all(cut(batch).copy())
 
 
+def test_a_view_that_starts_inside_a_picture_is_as_it_is_apart() -> None:
+    batch = a_batch(4, 3, 3, 3)
+    inside = batch.reshape(-1)[9:63].reshape(2, 3, 3, 3)
+    png.encode_all(batch[:1])
+    assert png.encode_all(inside) == png.encode_all(inside.copy())
+
+
+def test_a_view_of_other_numbers_is_as_it_is_apart() -> None:
+    batch = np.random.default_rng(0).integers(-128, 128, (4, 9, 8, 3), np.int8)
+    batch.flags.writeable = False
+    some = batch.view(np.uint8)[1:3]
+    assert some.base is batch
+    assert png.encode_all(some) == png.encode_all(some.copy())
+
+
+def test_a_batch_of_one_picture_is_as_it_is_apart() -> None:
+    batch = a_batch(1, 9, 8, 3)
+    for some in (batch, batch[:1], batch[0][None]):
+        assert png.encode_all(some) == png.encode_all(batch.copy())
+
+
 # --- Small enough. ---
 
 
