@@ -41,7 +41,8 @@ class BatcherStates(RuleBasedStateMachine):
         self.asked: list[Asked] = []
         self.by_row: dict[int, Asked] = {}
         self.handed: set[int] = set()
-        self.alone = 0
+        self.alone, self.withdrawn = 0, 0
+        self.at_once = "declines"
         self.closing: asyncio.Task[None] | None = None
         self.broken: list[str] = []  # an error raised inside a run would only fail the batch
         self.runner.run(self.start())
@@ -55,6 +56,8 @@ class BatcherStates(RuleBasedStateMachine):
             lanes=2,
             run_alone=self.run_alone,
             alone_rows=2,
+            run_at_once=self.run_at_once,
+            withdrawn=self.withdraw,
             clock=self.clock,
         )
 
@@ -65,6 +68,19 @@ class BatcherStates(RuleBasedStateMachine):
             return await self.device.run(parts)
         finally:
             self.alone -= 1
+
+    def run_at_once(self, rows: Part) -> Part | None:
+        if self.at_once == "fails":
+            raise ValueError("at once")
+        if self.at_once == "declines":
+            return None
+        self.broken += ["run at once, beside another run"] if self.device.running else []
+        self.broken += ["run at once, and before"] if self.handed.intersection(rows) else []
+        self.look([rows])
+        return [2 * row for row in rows]
+
+    def withdraw(self, rows: int) -> None:
+        self.withdrawn += rows
 
     def look(self, parts: Sequence[Part]) -> None:
         """What must hold of every batch."""
@@ -86,17 +102,11 @@ class BatcherStates(RuleBasedStateMachine):
         priority=st.sampled_from(["interactive", "bulk"]),
     )
     def accept(self, size: int, key: int, allowed_s: int | None, priority: Priority) -> None:
-        rows = [next(self.numbers) for _ in range(size)]
         deadline = None if allowed_s is None else self.clock.now + allowed_s
         before = self.batcher.waiting_rows
 
         async def start() -> None:
-            work = self.batcher.submit(
-                rows, key=key, nbytes=1, deadline=deadline, priority=priority
-            )
-            asked = Asked(rows, key, deadline, asyncio.create_task(work))
-            self.asked.append(asked)
-            self.by_row |= dict.fromkeys(rows, asked)
+            self.ask(size, key, deadline, priority)
             await settle()
 
         self.runner.run(start())
@@ -104,6 +114,42 @@ class BatcherStates(RuleBasedStateMachine):
         refused = task.done() and isinstance(task.exception(), Full | Closed)
         full = before + size > MAX_QUEUE_ROWS
         assert refused == (full or self.closing is not None)
+
+    def ask(
+        self, size: int, key: int, deadline: float | None, priority: Priority = "interactive"
+    ) -> Asked:
+        rows = [next(self.numbers) for _ in range(size)]
+        work = self.batcher.submit(rows, key=key, nbytes=1, deadline=deadline, priority=priority)
+        asked = Asked(rows, key, deadline, asyncio.create_task(work))
+        self.asked.append(asked)
+        self.by_row |= dict.fromkeys(rows, asked)
+        return asked
+
+    @rule(answers=st.sampled_from(["answers", "declines", "fails"]))
+    def change_what_runs_at_once(self, answers: str) -> None:
+        self.at_once = answers
+
+    @rule(
+        items=st.lists(st.tuples(st.integers(1, 5), st.integers(0, 1)), min_size=1, max_size=3),
+        then=st.sampled_from(["nothing", "the first goes away", "it is late", "the end"]),
+    )
+    def accept_in_one_step(self, items: list[tuple[int, int]], then: str) -> None:
+        """And let something happen before the first of them knows whether others came."""
+
+        async def start() -> None:
+            deadline = self.clock.now + 1
+            asked = [self.ask(size, key, deadline) for size, key in items]
+            await asyncio.sleep(0)
+            if then == "the first goes away":
+                asked[0].cancelled = True
+                asked[0].task.cancel()
+            elif then == "it is late":
+                self.clock.now += 1
+            elif then == "the end" and self.closing is None:
+                self.closing = asyncio.create_task(self.batcher.close())
+            await settle()
+
+        self.runner.run(start())
 
     @precondition(lambda self: any(not asked.task.done() for asked in self.asked))
     @rule(data=st.data())
@@ -164,10 +210,17 @@ class BatcherStates(RuleBasedStateMachine):
             for asked in self.asked:
                 self.check_end(asked)
             assert self.broken == []
-            assert self.batcher.waiting_rows == 0
+            assert self.withdrawn == sum(map(self.rows_never_run, self.asked))
+            assert (self.batcher.waiting_rows, self.batcher.fullness) == (0, 0)
             assert not self.batcher.alive
         finally:
             self.runner.close()
+
+    def rows_never_run(self, asked: Asked) -> int:
+        """Those of an item that was accepted, and whose caller went away or ran out of time."""
+        if asked.task.cancelled() or isinstance(asked.task.exception(), Expired):
+            return len(set(asked.rows) - self.handed)
+        return 0
 
     def check_end(self, asked: Asked) -> None:
         """Ended, and with what it deserved."""
