@@ -404,7 +404,10 @@ class Batcher(Generic[P, R]):
                 if error is None or isinstance(error, Expired):
                     self._withdrawn(item.size - item.taken)
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                del item, done, error  # they know the error, and the error this frame
         stay_s = self._clock() - item.arrived
         ran_s = min(item.ran_s, stay_s)
         results = item.results

@@ -36,7 +36,8 @@ class Door:
     """Refuses with 503 while nothing serves, and with 429 while every queue is full.
 
     What was asked before needs no queue: a request that names what it has (If-None-Match) passes,
-    and so does one to ``/generate`` while replies are kept, as parsing it is quick.
+    and so does one to ``/generate`` while replies are kept; ``refusal_unless_kept`` then tells who
+    has read the body.
 
     Args:
         application: behind the door.
@@ -63,7 +64,10 @@ class Door:
             path = scope["path"].removeprefix(scope.get("root_path", ""))
             route, refusal = path, None
             if path in TASKS:
-                refusal = self.refusal(path, scope)
+                refusal = self.refusal(path)
+                if refusal is not None and self._may_be_kept(path, scope):
+                    scope["refusal"] = refusal if self._is_drawn(path) else None
+                    refusal = None
             elif named := _V2_INFER.fullmatch(path):
                 name, version = named.groups()
                 route = V2_VERSION_INFER if version else V2_INFER
@@ -77,7 +81,7 @@ class Door:
                 return
         await self._application(scope, receive, send)
 
-    def refusal(self, path: str, scope: Scope) -> ServiceError | None:
+    def refusal(self, path: str) -> ServiceError | None:
         """Why no request for this path can be answered now, if so."""
         task = TASKS[path]
         models = self._repository.catalogue.models_for(task)
@@ -89,9 +93,20 @@ class Door:
             if refusal is None:
                 return None
             refusals.append(refusal)
-        if header(scope, b"if-none-match") or (task == "generate" and self._cache.nbytes):
-            return None
         return min(refusals, key=lambda each: each.retry_after_s or 0.0)
+
+    def _may_be_kept(self, path: str, scope: Scope) -> bool:
+        """Whether the answer may be known: by us, or by the client."""
+        task = TASKS[path]
+        if not self._repository.catalogue.models_for(task):
+            return False
+        known = task == "generate" and self._cache.nbytes > 0
+        return known or header(scope, b"if-none-match") is not None
+
+    def _is_drawn(self, path: str) -> bool:
+        """Whether every model draws something, so that no answer is known without its seed."""
+        models = self._repository.catalogue.models_for(TASKS[path])
+        return all(model.manifest.graph(TASKS[path]).drawn for model in models)
 
     def refusal_of(self, name: str, version: int | None) -> ServiceError | None:
         """Why a model cannot answer now, if so; which of its graphs is meant, the body tells."""
@@ -125,6 +140,17 @@ class Door:
             f"too much waits for model {name}: {waiting} rows; come back later",
             retry_after_s=engine.drain_s(),
         )
+
+
+def refusal_unless_kept(scope: Scope, body: bytes) -> ServiceError | None:
+    """Why what the door let through cannot be answered, unless its body gives seeds.
+
+    Members whose names are written with escapes are not found, and their requests are refused.
+    """
+    refusal: ServiceError | None = scope.get("refusal")
+    if refusal is None or b'"seed"' in body or b'"interpolate"' in body:
+        return None
+    return refusal
 
 
 def _least_bytes(model: Model, task: Task) -> int:

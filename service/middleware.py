@@ -180,6 +180,7 @@ class WhileWanted:
         self._timer.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
+            self._watcher = None  # else it would hold this, and this it
         cancelled = kind is not None and issubclass(kind, asyncio.CancelledError)
         if cancelled and self._gone and self._task.uncancel() == 0:
             raise ClientGone from None

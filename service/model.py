@@ -163,8 +163,8 @@ class Model:
             engine.tally.failed.add(time.monotonic() - start)
             if isinstance(error, Expired):
                 engine.caution.learn(predicted_s, math.inf)
-            if told := self._told(engine, error):
-                raise told from (error if isinstance(error, RunFailed) else None)
+            if isinstance(error, Full | Expired | Closed | RunFailed):
+                raise self._told(engine, error) from error if isinstance(error, RunFailed) else None
             raise
         engine.caution.learn(predicted_s, queued_s + ran_s)
         engine.tally.answered(len(rows), queued_s, ran_s)
@@ -210,7 +210,7 @@ class Model:
             retry_after_s=engine.drain_s(),
         )
 
-    def _told(self, engine: Engine, error: BaseException) -> ServiceError | None:
+    def _told(self, engine: Engine, error: Full | Expired | Closed | RunFailed) -> ServiceError:
         """What the client is told of rows that the batcher did not take, or not answer."""
         match error:
             case Full():
@@ -223,7 +223,6 @@ class Model:
             case RunFailed():
                 detail = f"model {self.name} failed; the cause is in the log of the service"
                 return InferenceFailed(detail)
-        return None
 
     @asynccontextmanager
     async def room_for(

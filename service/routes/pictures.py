@@ -10,6 +10,7 @@ from typing import TypeVar
 from fastapi import Request, Response
 
 from service.config import ServiceConfig
+from service.door import refusal_unless_kept
 from service.errors import UnknownModel
 from service.generate import PARSED_INLINE_BYTES, Conditions, generate, graph_for
 from service.making import Progress, aside
@@ -19,7 +20,7 @@ from service.negotiation import Form, negotiate, negotiate_numbers
 from service.parsing import parse_body, parse_query, parse_timeout, require_json
 from service.reading import Reading, read, translate
 from service.replies import Reply
-from service.routes.framework import Routes, body_of, repository_of, respond
+from service.routes.framework import Routes, body_of, refusal, repository_of, respond
 from service.schemas import (
     GenerateQuery,
     ImageFormat,
@@ -46,6 +47,8 @@ async def generate_images(request: Request) -> Reply:
     scope = request.scope
     require_json(header(scope, b"content-type"), header(scope, b"content-encoding"))
     body = await body_of(request)
+    if (full := refusal_unless_kept(scope, body)) is not None:
+        return refusal(scope, full)
     asked = await aside(len(body) > PARSED_INLINE_BYTES, parse_body, body)
     del body  # it may be large, and the answer is still to be waited for
     form = negotiate(header(scope, b"accept"), asked.format)

@@ -12,16 +12,20 @@ from pathlib import Path
 from threading import Thread
 
 import httpx
+import numpy as np
 import pytest
 from fastapi import FastAPI
+from onnx import TensorProto, helper, numpy_helper
 
+from export.bundle import fingerprint, write_manifest
+from export.manifest import Label
 from service.app import create_app
 from service.config import ServiceConfig
 from service.listening import listen
 from service.server import Server
 from tests.service.conftest import Serve
 from tests.service.held import Hold, settle
-from tests.tiny import tiny_bundle
+from tests.tiny import ONNX, OPSET, tiny_bundle
 from tests.tiny_images import picture_bundle
 
 pytestmark = pytest.mark.anyio
@@ -34,14 +38,15 @@ def narrow(folder: Path, **settings: object) -> ServiceConfig:
 
 
 @asynccontextmanager
-async def full(app: FastAPI, client: httpx.AsyncClient, name: str) -> AsyncIterator[None]:
+async def full(
+    app: FastAPI, client: httpx.AsyncClient, name: str, *, requests: int = 3
+) -> AsyncIterator[None]:
     """The model has all that it takes, for as long as the block takes."""
     model = app.state.repository.get(name)
     async with Hold(model):
         tasks = []
-        for seed in range(3):
-            asked = {"model": name, "seed": seed}
-            tasks.append(asyncio.create_task(client.post("/generate", json=asked)))
+        for _ in range(requests):
+            tasks.append(asyncio.create_task(client.post("/generate", json={"model": name})))
             await settle()
         yield
     assert {reply.status_code for reply in await asyncio.gather(*tasks)} == {200}
@@ -131,6 +136,57 @@ async def test_what_may_have_been_answered_before_comes_in(tmp_path: Path, serve
             known = await body.post(client, **{"If-None-Match": kept.headers["etag"]})
             assert known.status_code == 304
             assert (await Body().post(client)).status_code == 429
+
+
+async def test_what_gives_no_seed_was_never_answered_before(tmp_path: Path, serve: Serve) -> None:
+    tiny_bundle(tmp_path)
+    app = create_app(narrow(tmp_path, max_images=2, queue_images=2))
+    between = {"interpolate": {"from": 1, "to": 2, "steps": 2}}
+    async with serve(app) as client:
+        for kept in ({"seed": 100}, between):
+            assert (await client.post("/generate", json=kept)).status_code == 200
+        async with full(app, client, "tiny", requests=4):
+            refused = await Body(b"{").post(client)
+            assert refused.status_code == 429  # and is not parsed
+            assert refused.json()["type"].endswith("QueueFull")
+            assert int(refused.headers["retry-after"]) >= 1
+            for kept in ({"seed": 100}, between):
+                assert (await client.post("/generate", json=kept)).status_code == 200
+
+
+def two_pictures(folder: Path) -> None:
+    """A model that draws nothing: each class has one picture."""
+    bundle = tiny_bundle(folder, classes=("dark", "bright"))
+    size = 8
+    pictures = np.stack([np.zeros((size, size, 1)), np.full((size, size, 1), 255)])
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["pictures", "label"], ["image"])],
+        "pictures",
+        [value("label", TensorProto.INT64, ["batch"])],
+        [value("image", TensorProto.UINT8, ["batch", size, size, 1])],
+        [numpy_helper.from_array(pictures.astype(np.uint8), "pictures")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    (bundle.path / ONNX).write_bytes(model.SerializeToString())
+    manifest = bundle.manifest
+    label = [entry for entry in manifest.graph("generate").inputs if isinstance(entry, Label)]
+    described = manifest.graph("generate").model_copy(update={"inputs": tuple(label)})
+    changed = {"graphs": {"generate": described}, "files": {ONNX: fingerprint(bundle.path / ONNX)}}
+    write_manifest(bundle.path, manifest.model_copy(update=changed))
+
+
+async def test_what_is_never_drawn_is_known_without_a_seed(tmp_path: Path, serve: Serve) -> None:
+    two_pictures(tmp_path)
+    app = create_app(narrow(tmp_path))
+    async with serve(app) as client:
+        kept = await client.post("/generate", json={"label": "dark"})
+        assert kept.status_code == 200
+        async with full(app, client, "tiny"):
+            again = await client.post("/generate", json={"label": "dark"})
+            assert again.json()["images"] == kept.json()["images"]
+            refused = await client.post("/generate", json={"label": "bright"})
+            assert refused.status_code == 429
 
 
 async def test_it_is_below_the_root_path(tmp_path: Path) -> None:
